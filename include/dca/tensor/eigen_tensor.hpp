@@ -1,0 +1,76 @@
+// Views of Eigen tensors, without copies.
+#pragma once
+
+#include <Eigen/Core>
+#include <unsupported/Eigen/CXX11/Tensor>
+
+#include "dca/tensor/tensor_view.hpp"
+
+namespace dca {
+namespace detail {
+
+template <class Tensor>
+inline constexpr bool is_row_major = static_cast<int>(std::remove_cvref_t<Tensor>::Layout) ==
+                                     static_cast<int>(Eigen::RowMajor);
+
+/// View of `tensor` with its indices outermost first: as they stand for a row-major tensor, reversed for a
+/// column-major one (whose first index is the fastest).
+template <class Tensor>
+auto view_outermost_first(Tensor& tensor) {
+  using Element = std::remove_pointer_t<decltype(tensor.data())>;
+  constexpr int rank = std::remove_cvref_t<Tensor>::NumDimensions;
+  Extents shape = [] {
+    if constexpr (rank == 2) return Extents{0, 0};
+    if constexpr (rank == 3) return Extents{0, 0, 0};
+    if constexpr (rank == 4) return Extents{0, 0, 0, 0};
+  }();
+  for (int k = 0; k < rank; ++k) shape[k] = tensor.dimension(is_row_major<Tensor> ? k : rank - 1 - k);
+  return contiguous<Element>(tensor.data(), shape);
+}
+
+/// Swaps two dimensions of a view.
+template <class T>
+TensorView<T> swapped(TensorView<T> view, int a, int b) {
+  std::swap(view.shape[a], view.shape[b]);
+  std::swap(view.strides[a], view.strides[b]);
+  return view;
+}
+
+template <class Tensor>
+inline constexpr int rank_of = std::remove_cvref_t<Tensor>::NumDimensions;
+
+}  // namespace detail
+
+/// View of an Eigen Tensor or TensorMap whose memory is [batch, length, heads, head_dim], head_dim fastest; rank 3
+/// drops the batch. A row-major tensor has its indices in that order, a column-major one in the reverse order
+/// (head_dim, heads, length, batch): the same bytes. A const tensor gives a TensorView<const T>.
+template <class Tensor>
+auto blhd(Tensor&& tensor) {
+  static_assert(detail::rank_of<Tensor> == 3 || detail::rank_of<Tensor> == 4, "blhd takes tensors of rank 3 and 4");
+  return detail::view_outermost_first(tensor);
+}
+
+/// As blhd, for memory that is [batch, heads, length, head_dim]. The view's shape is [batch, length, heads, head_dim].
+template <class Tensor>
+auto bhld(Tensor&& tensor) {
+  constexpr int rank = detail::rank_of<Tensor>;
+  static_assert(rank == 3 || rank == 4, "bhld takes tensors of rank 3 and 4");
+  return detail::swapped(detail::view_outermost_first(tensor), rank - 3, rank - 2);
+}
+
+/// View of an lse tensor whose memory is [batch, length, heads], heads fastest; rank 2 drops the batch.
+template <class Tensor>
+auto blh(Tensor&& tensor) {
+  static_assert(detail::rank_of<Tensor> == 2 || detail::rank_of<Tensor> == 3, "blh takes tensors of rank 2 and 3");
+  return detail::view_outermost_first(tensor);
+}
+
+/// As blh, for memory that is [batch, heads, length]. The view's shape is [batch, length, heads].
+template <class Tensor>
+auto bhl(Tensor&& tensor) {
+  constexpr int rank = detail::rank_of<Tensor>;
+  static_assert(rank == 2 || rank == 3, "bhl takes tensors of rank 2 and 3");
+  return detail::swapped(detail::view_outermost_first(tensor), rank - 2, rank - 1);
+}
+
+}  // namespace dca

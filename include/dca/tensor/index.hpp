@@ -1,0 +1,36 @@
+// Integers and errors that every other header needs.
+#pragma once
+
+#include <cstddef>
+#include <limits>
+#include <stdexcept>
+#include <string>
+
+namespace dca {
+
+/// Signed index of tokens, heads, features and bytes; the same type as Eigen's default index.
+using Index = std::ptrdiff_t;
+
+namespace detail {
+
+/// Throws std::invalid_argument "dca: <argument>: <given>; <allowed>".
+[[noreturn]] inline void fail(const std::string& argument, const std::string& given, const std::string& allowed) {
+  throw std::invalid_argument("dca: " + argument + ": " + given + "; " + allowed);
+}
+
+/// Product of two non-negative sizes; throws std::invalid_argument naming `argument` where it does not fit an Index.
+inline Index checked_product(const std::string& argument, Index a, Index b) {
+  if (b != 0 && a > std::numeric_limits<Index>::max() / b) {
+    fail(argument, std::to_string(a) + " x " + std::to_string(b) + " overflows",
+         "sizes must fit a signed 64-bit index");
+  }
+  return a * b;
+}
+
+/// a / b rounded up, for a >= 0 and b > 0.
+constexpr Index ceil_div(Index a, Index b) { return a / b + (a % b != 0 ? 1 : 0); }
+
+constexpr Index round_up(Index a, Index b) { return ceil_div(a, b) * b; }
+
+}  // namespace detail
+}  // namespace dca
