@@ -1,0 +1,22 @@
+#pragma once
+
+#include "dca/positions/chunk_part.hpp"
+
+namespace dca {
+
+/// The keys of all chunks before the preceding one, from one constant query position: their exact distance is given up,
+/// their order within a chunk is kept. That position is 2 * chunk_len - 1, not chunk_size, where
+/// local_window >= chunk_len.
+struct InterChunk {
+  using Layout = ChunkLayout;
+
+  static constexpr Index query_position(const ChunkLayout& chunks, Index) {
+    return std::min(2 * chunks.chunk_len() - 1, chunks.chunk_size());
+  }
+  static constexpr Index key_position(const ChunkLayout& chunks, Index j) { return j % chunks.chunk_len(); }
+  static constexpr KeyRange keys(const ChunkLayout& chunks, Index i) {
+    return {0, std::max<Index>(i - i % chunks.chunk_len() - chunks.chunk_len(), 0)};
+  }
+};
+
+}  // namespace dca

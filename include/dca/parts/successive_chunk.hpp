@@ -1,0 +1,22 @@
+#pragma once
+
+#include "dca/positions/chunk_part.hpp"
+
+namespace dca {
+
+/// The keys of the chunk before the query's. The first local_window queries of a chunk see them at their true distance;
+/// for later ones the query's position stops at chunk_size (inclusive).
+struct SuccessiveChunk {
+  using Layout = ChunkLayout;
+
+  static constexpr Index query_position(const ChunkLayout& chunks, Index i) {
+    return std::min(i % chunks.chunk_len() + chunks.chunk_len(), chunks.chunk_size());
+  }
+  static constexpr Index key_position(const ChunkLayout& chunks, Index j) { return j % chunks.chunk_len(); }
+  static constexpr KeyRange keys(const ChunkLayout& chunks, Index i) {
+    const Index start = i - i % chunks.chunk_len();
+    return {std::max<Index>(start - chunks.chunk_len(), 0), start};
+  }
+};
+
+}  // namespace dca

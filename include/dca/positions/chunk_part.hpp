@@ -1,0 +1,34 @@
+// What a part of an attention is: where a query looks, as whom, and how the keys are placed.
+#pragma once
+
+#include <algorithm>
+#include <concepts>
+
+#include "dca/positions/chunk_layout.hpp"
+
+namespace dca {
+
+/// Absolute key positions [first, last), counted from 0; empty where first >= last.
+struct KeyRange {
+  Index first;
+  Index last;
+
+  constexpr bool empty() const { return first >= last; }
+  friend constexpr bool operator==(const KeyRange&, const KeyRange&) = default;
+};
+
+/// A part of a composed attention: pure integers, no state. For the query and the key at absolute positions i and j
+///
+///   query_position(layout, i)   is the rotary position that the query takes in this part,
+///   key_position(layout, j)     is the rotary position of the key,
+///   keys(layout, i)             are the keys that the query sees through this part.
+///
+/// The ranges of the parts of one composition must not overlap, and must lie within [0, i]: the kernel trusts them.
+template <class Part>
+concept ChunkPart = requires(const typename Part::Layout& layout, Index i) {
+  { Part::query_position(layout, i) } -> std::same_as<Index>;
+  { Part::key_position(layout, i) } -> std::same_as<Index>;
+  { Part::keys(layout, i) } -> std::same_as<KeyRange>;
+};
+
+}  // namespace dca
