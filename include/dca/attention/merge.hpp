@@ -1,0 +1,116 @@
+// Partial attention states, and their sum.
+#pragma once
+
+#include <cmath>
+#include <span>
+
+#include "dca/attention/checks.hpp"
+#include "dca/kernel/workers.hpp"
+
+namespace dca {
+
+/// Attention over some of the keys: out [batch, q_len, heads, v_head_dim] normalised over those keys alone, and the
+/// natural log of their sum of exp(logit), lse [batch, q_len, heads]. No keys: out 0, lse -inf. May drop the batch.
+template <class T>
+struct PartialState {
+  TensorView<T> out;
+  TensorView<T> lse;
+};
+
+namespace detail {
+
+template <class T>
+PartialState<T> checked_state(const char* argument, PartialState<T> state) {
+  state.out = checked_view(argument, state.out, 4, true);
+  state.lse = checked_view(argument, state.lse, 3, false);
+  for (int k = 0; k < 3; ++k) {
+    if (state.lse.shape[k] != state.out.shape[k]) {
+      fail(argument, "lse " + describe(state.lse.shape),
+           "must be out without its last dimension, " + describe(state.out.shape));
+    }
+  }
+  return state;
+}
+
+template <class T>
+void check_same_or_disjoint(ByteRange written, const TensorView<T>& result, const TensorView<const T>& state) {
+  const bool same = result.data == state.data && result.strides == state.strides;
+  if (!same) check_disjoint("result", written, "a state", byte_range(state));
+}
+
+/// One row: weights exp(lse_p - lse) in double, states in order.
+template <class T>
+void merge_row(std::span<const PartialState<const T>> states, const PartialState<T>& result, const Index at[3],
+               const T* sink_logits) {
+  const auto place = [&](const Extents& strides) {
+    return at[0] * strides[0] + at[1] * strides[1] + at[2] * strides[2];
+  };
+  const double lowest = -std::numeric_limits<double>::infinity();
+  double max = lowest;
+  for (const auto& state : states) max = std::max(max, static_cast<double>(state.lse.data[place(state.lse.strides)]));
+  const double base = max == lowest ? 0.0 : max;  // -inf - -inf would be NaN
+  const auto weight = [&](const auto& state) {
+    return std::exp(static_cast<double>(state.lse.data[place(state.lse.strides)]) - base);
+  };
+  double total = 0;
+  for (const auto& state : states) total += weight(state);
+  const double lse = base + std::log(total);
+  if (sink_logits != nullptr && total != 0) total += std::exp(static_cast<double>(sink_logits[at[2]]) - base);
+  const double scale = total == 0 ? 0.0 : 1.0 / total;
+  for (Index d = 0; d < result.out.shape[3]; ++d) {
+    double sum = 0;
+    for (const auto& state : states) {
+      const double share = weight(state) * scale;
+      // A state without keys has nothing to say, whatever stands in its out.
+      if (share != 0) sum += share * static_cast<double>(state.out.data[place(state.out.strides) + d]);
+    }
+    result.out.data[place(result.out.strides) + d] = static_cast<T>(sum);
+  }
+  result.lse.data[place(result.lse.strides)] = static_cast<T>(lse);
+}
+
+}  // namespace detail
+
+/// result.out = sum over states p of exp(lse_p - lse) * out_p, result.lse = lse = ln(sum of exp(lse_p)). Associative.
+///
+/// sink_logits [heads] enter here, once: they shrink out and leave lse alone. States without keys count for nothing,
+/// and if all are, so is the result. A state may be the result itself (same memory and strides), not overlap it
+/// otherwise. Throws std::invalid_argument where there is no state or shapes differ; nothing is written then.
+template <class Device, class T>
+void merge(const Device& device, std::span<const PartialState<const T>> states, PartialState<T> result,
+           std::span<const T> sink_logits = {}) {
+  if (states.empty()) detail::fail("states", "none", "must be at least 1");
+  result = detail::checked_state("result", result);
+  detail::check_no_self_overlap("result", result.out);
+  detail::check_no_self_overlap("result", result.lse);
+  detail::check_disjoint("result", detail::byte_range(result.lse), "its out", detail::byte_range(result.out));
+  const Extents shape = result.out.shape;
+  if (!sink_logits.empty()) {
+    detail::check_equal("sink_logits", "size", static_cast<Index>(sink_logits.size()), "heads", shape[2]);
+  }
+  const detail::ByteRange out = detail::byte_range(result.out), lse = detail::byte_range(result.lse);
+  std::vector<PartialState<const T>> checked(states.begin(), states.end());
+  for (PartialState<const T>& state : checked) {
+    state = detail::checked_state("states", state);
+    if (state.out.shape != shape) {
+      detail::fail("states", "shape " + detail::describe(state.out.shape),
+                   "must be that of result, " + detail::describe(shape));
+    }
+    detail::check_same_or_disjoint(out, result.out, state.out);
+    detail::check_same_or_disjoint(lse, result.lse, state.lse);
+    detail::check_disjoint("result", out, "a state's lse", detail::byte_range(state.lse));
+    detail::check_disjoint("result", lse, "a state's out", detail::byte_range(state.out));
+  }
+  const Index rows = shape[0] * shape[1] * shape[2];
+  constexpr Index rows_per_task = 64;
+  const Index tasks = detail::ceil_div(rows, rows_per_task);
+  const T* const sinks = sink_logits.empty() ? nullptr : sink_logits.data();
+  detail::run_tasks(device, detail::worker_count(device, tasks), tasks, [&](Index, Index task) {
+    for (Index row = task * rows_per_task; row < std::min(rows, (task + 1) * rows_per_task); ++row) {
+      const Index at[3] = {row / (shape[1] * shape[2]), row / shape[2] % shape[1], row % shape[2]};
+      detail::merge_row<T>(checked, result, at, sinks);
+    }
+  });
+}
+
+}  // namespace dca

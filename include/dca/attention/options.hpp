@@ -1,0 +1,36 @@
+// What a user sets: once per operator, and per call.
+#pragma once
+
+#include <optional>
+#include <span>
+
+#include "dca/positions/chunk_layout.hpp"
+#include "dca/rope/rotary_embedding.hpp"
+#include "dca/tensor/tensor_view.hpp"
+
+namespace dca {
+
+/// Fixed when an operator is made. Fill with designated initialisers.
+///
+/// logit of (i, j) = s, or logit_softcap * tanh(s / logit_softcap) where a cap is given, with
+/// s = softmax_scale * <R(query_position(i)) q_i, R(key_position(j)) k_j>.
+template <class Layout>
+struct AttentionConfig {
+  Layout chunks = {};  // to be given where Layout is ChunkLayout, left out where it is Unchunked
+  RotaryEmbedding rope;
+  std::optional<double> softmax_scale{};  // default 1 / sqrt(head_dim); finite
+  std::optional<double> logit_softcap{};  // default none; positive and finite
+};
+
+/// Optional arguments of one call.
+template <class T>
+struct CallOptions {
+  /// Absolute position of query row 0, counted from 0. Default kv_len - q_len: the last query is the newest token.
+  std::optional<Index> q_offset{};
+  /// Where to write the natural log of the sum of exp(logit) over the keys alone, [batch, q_len, heads].
+  TensorView<T> lse{};
+  /// One logit per head, [heads], that adds to the softmax's denominator and has no value; not part of lse.
+  std::span<const T> sink_logits{};
+};
+
+}  // namespace dca

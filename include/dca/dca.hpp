@@ -1,0 +1,20 @@
+// Dual Chunk Attention on Eigen tensors: everything.
+#pragma once
+
+#include "dca/attention/composed_attention.hpp"
+#include "dca/attention/dual_chunk_attention.hpp"
+#include "dca/attention/merge.hpp"
+#include "dca/attention/options.hpp"
+#include "dca/kernel/kernel_info.hpp"
+#include "dca/kv/dense.hpp"
+#include "dca/parts/inter_chunk.hpp"
+#include "dca/parts/intra_chunk.hpp"
+#include "dca/parts/successive_chunk.hpp"
+#include "dca/parts/whole_sequence.hpp"
+#include "dca/positions/chunk_layout.hpp"
+#include "dca/positions/chunk_part.hpp"
+#include "dca/rope/frequencies.hpp"
+#include "dca/rope/rotary_embedding.hpp"
+#include "dca/rope/rotate.hpp"
+#include "dca/tensor/eigen_tensor.hpp"
+#include "dca/tensor/tensor_view.hpp"

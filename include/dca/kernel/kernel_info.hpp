@@ -1,0 +1,54 @@
+// What this translation unit was compiled for.
+#pragma once
+
+#include "dca/kernel/packet.hpp"
+
+namespace dca {
+
+/// Rows and columns of a register tile, in elements.
+struct TileShape {
+  int rows;
+  int columns;
+};
+
+/// instruction_set is that of Eigen's packets; packet sizes are in elements.
+struct KernelInfo {
+  const char* instruction_set;
+  int float_packet_size;
+  int double_packet_size;
+  TileShape float_register_tile;
+  TileShape double_register_tile;
+};
+
+/// The instruction set, packet sizes and register tiles of the kernels of this translation unit: each may be compiled
+/// for another one, hence the internal linkage. "none" here means that no -march was given or Eigen was told not to.
+[[maybe_unused]] static constexpr KernelInfo kernel_info() {
+  const auto tile = [](int size) {
+    return TileShape{detail::register_tile.rows, detail::register_tile.vectors * size};
+  };
+  return {
+#if defined(EIGEN_VECTORIZE_AVX512)
+    .instruction_set = "AVX-512",
+#elif defined(EIGEN_VECTORIZE_AVX2) && defined(EIGEN_VECTORIZE_FMA)
+    .instruction_set = "AVX2 + FMA",
+#elif defined(EIGEN_VECTORIZE_AVX)
+    .instruction_set = "AVX",
+#elif defined(EIGEN_VECTORIZE_SSE4_2)
+    .instruction_set = "SSE4.2",
+#elif defined(EIGEN_VECTORIZE_SSE2)
+    .instruction_set = "SSE2",
+#elif defined(EIGEN_VECTORIZE_SVE)
+    .instruction_set = "SVE",
+#elif defined(EIGEN_VECTORIZE_NEON)
+    .instruction_set = "NEON",
+#elif defined(EIGEN_VECTORIZE_VSX) || defined(EIGEN_VECTORIZE_ALTIVEC)
+    .instruction_set = "AltiVec/VSX",
+#else
+    .instruction_set = "none",
+#endif
+    .float_packet_size = detail::packet_size<float>, .double_packet_size = detail::packet_size<double>,
+    .float_register_tile = tile(detail::packet_size<float>), .double_register_tile = tile(detail::packet_size<double>),
+  };
+}
+
+}  // namespace dca

@@ -1,0 +1,91 @@
+// Softmax of a stream of score tiles, a running maximum and sum per query row (Milakov and Gimelshein 2018).
+#pragma once
+
+#include <limits>
+
+#include "dca/kernel/exponential.hpp"
+
+#include "dca/kernel/packet_code_begin.hpp"
+
+namespace dca::detail {
+
+/// State of the lanes (query rows) of a panel. `max` is the largest logit so far in units of log2, -inf before the
+/// first; `total` the sum of 2^(logit - max).
+template <class T>
+struct SoftmaxState {
+  T* max;
+  T* total;
+};
+
+/// The keys that each lane sees of a score tile, [first, last), counted from the tile's first key; held as T, which is
+/// exact for the length of a tile. Null where all lanes see all keys.
+template <class T>
+struct LaneRanges {
+  const T* first = nullptr;
+  const T* last = nullptr;
+
+  explicit operator bool() const { return first != nullptr; }
+
+  /// Mask of the packet of lanes from `lane` on that see a key.
+  EIGEN_ALWAYS_INLINE Packet<T> operator()(Index lane, Index key) const {
+    const Packet<T> index = broadcast(static_cast<T>(key));
+    return ei::pand(ei::pcmp_le(load(first + lane), index), ei::pcmp_lt(index, load(last + lane)));
+  }
+};
+
+/// Turns raw scores [count][lanes] into masked logits, in place, and returns nothing: soft-cap first (cap_log2 *
+/// tanh(score), with the scores already divided by the cap), then -inf where a lane does not see a key.
+template <class T, int Vectors>
+void mask_scores(T* scores, Index count, LaneRanges<T> ranges, T cap_log2) {
+  constexpr int size = packet_size<T>;
+  const Packet<T> hidden = broadcast(-std::numeric_limits<T>::infinity());
+  for (Index key = 0; key < count; ++key) {
+    T* const row = scores + key * Vectors * size;
+    for (int v = 0; v < Vectors; ++v) {
+      Packet<T> logit = load(row + v * size);
+      if (cap_log2 != T{0}) logit = ei::pmul(tanh<T>(logit), broadcast(cap_log2));
+      if (ranges) logit = ei::pselect(ranges(v * size, key), logit, hidden);
+      store(row + v * size, logit);
+    }
+  }
+}
+
+/// One step of the online softmax over logits [count][lanes] (log2 units), Vectors packets of lanes: replaces them by
+/// 2^(logit - new max), updates the state, and writes the factor by which all earlier sums of a lane must shrink.
+///
+/// A lane that has seen nothing but -inf keeps max = -inf and gives zeros. A masked key gives an exact 0, so that
+/// visiting a tile of which a lane sees nothing changes nothing for that lane.
+template <class T, int Vectors>
+void online_softmax(T* logits, Index count, SoftmaxState<T> state, T* factor) {
+  constexpr int size = packet_size<T>;
+  constexpr int stride = Vectors * size;
+  const Packet<T> lowest = broadcast(-std::numeric_limits<T>::infinity());
+  Packet<T> max[Vectors], base[Vectors], sum[Vectors];
+  unroll<Vectors>([&](auto v) { max[v] = load(state.max + v * size); });
+  for (Index key = 0; key < count; ++key) {
+    unroll<Vectors>([&](auto v) { max[v] = ei::pmax(max[v], load(logits + key * stride + v * size)); });
+  }
+  unroll<Vectors>([&](auto v) {
+    // -inf - -inf would be NaN.
+    base[v] = ei::pselect(ei::pcmp_eq(max[v], lowest), broadcast(T{0}), max[v]);
+    store(factor + v * size, exp2_nonpositive<T>(ei::psub(load(state.max + v * size), base[v])));
+    store(state.max + v * size, max[v]);
+    sum[v] = broadcast(T{0});
+  });
+  for (Index key = 0; key < count; ++key) {
+    T* const row = logits + key * stride;
+    unroll<Vectors>([&](auto v) {
+      const Packet<T> probability = exp2_nonpositive<T>(ei::psub(load(row + v * size), base[v]));
+      sum[v] = ei::padd(sum[v], probability);
+      store(row + v * size, probability);
+    });
+  }
+  unroll<Vectors>([&](auto v) {
+    T* const total = state.total + v * size;
+    store(total, ei::pmadd(load(total), load(factor + v * size), sum[v]));
+  });
+}
+
+}  // namespace dca::detail
+
+#include "dca/kernel/packet_code_end.hpp"

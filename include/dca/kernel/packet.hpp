@@ -1,0 +1,76 @@
+// The machine's vectors, as Eigen knows them, and the register tile that fits them.
+#pragma once
+
+#if defined(__FAST_MATH__) || (defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__)
+#error "dca needs IEEE arithmetic: infinities mark masked scores. Compile without -ffast-math / -ffinite-math-only."
+#endif
+
+#include <Eigen/Core>
+#include <type_traits>
+#include <utility>
+
+#include "dca/tensor/index.hpp"
+
+namespace dca::detail {
+
+namespace ei = Eigen::internal;
+
+/// The widest vector of T that this translation unit is compiled for; T itself where there is none.
+template <class T>
+using Packet = typename ei::packet_traits<T>::type;
+
+template <class T>
+inline constexpr int packet_size = ei::unpacket_traits<Packet<T>>::size;
+
+/// A register tile: `rows` broadcast values times `vectors` packets. rows * vectors accumulators, the vectors and a
+/// broadcast must fit the registers; the wider the vectors' side, the fewer the broadcasts.
+struct RegisterTile {
+  int rows;
+  int vectors;
+};
+
+inline constexpr RegisterTile register_tile =
+    EIGEN_ARCH_DEFAULT_NUMBER_OF_REGISTERS >= 32 ? RegisterTile{8, 3} : RegisterTile{4, 3};
+
+/// Query rows of a full panel: the lanes of a register tile's vectors.
+template <class T>
+inline constexpr Index panel_rows = Index{register_tile.vectors} * packet_size<T>;
+
+/// Calls f(integral_constant 0), ..., f(integral_constant N - 1): unrolled whatever the compiler's flags, so that
+/// arrays of packets stay in registers.
+template <int N, class F>
+EIGEN_ALWAYS_INLINE void unroll(F&& f) {
+  [&]<int... I>(std::integer_sequence<int, I...>) { (f(std::integral_constant<int, I>{}), ...); }
+  (std::make_integer_sequence<int, N>{});
+}
+
+/// Calls f(integral_constant n) for a runtime n in [1, N].
+template <int N, class F>
+EIGEN_ALWAYS_INLINE void with_count(int n, F&& f) {
+  if constexpr (N == 1) {
+    f(std::integral_constant<int, 1>{});
+  } else {
+    if (n == N) {
+      f(std::integral_constant<int, N>{});
+    } else {
+      with_count<N - 1>(n, f);
+    }
+  }
+}
+
+template <class T>
+EIGEN_ALWAYS_INLINE Packet<T> load(const T* p) {
+  return ei::pload<Packet<T>>(p);
+}
+
+template <class T>
+EIGEN_ALWAYS_INLINE void store(T* p, const Packet<T>& x) {
+  ei::pstore(p, x);
+}
+
+template <class T>
+EIGEN_ALWAYS_INLINE Packet<T> broadcast(T x) {
+  return ei::pset1<Packet<T>>(x);
+}
+
+}  // namespace dca::detail

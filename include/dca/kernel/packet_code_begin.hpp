@@ -1,0 +1,9 @@
+// No include guard: opens what packet_code_end.hpp closes, around code that is made of packets. GCC's AVX-512
+// intrinsics start from a register that is deliberately undefined, and warn wherever they are inlined; a packet loses
+// its alignment attribute as a template argument, which does not matter where it only names a type.
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#pragma GCC diagnostic ignored "-Wignored-attributes"
+#endif

@@ -1,0 +1,92 @@
+// How the query rows of a block become panels: runs of rows that are lanes of the same packets.
+#pragma once
+
+#include "dca/kernel/packet.hpp"
+#include "dca/positions/chunk_part.hpp"
+
+namespace dca::detail {
+
+/// Query rows are counted position by position, the heads of a group side by side, because they share their keys:
+/// row = (position - q_offset) * group + head in group.
+struct QueryRows {
+  Index q_offset;
+  Index group;
+
+  constexpr Index position(Index row) const { return q_offset + row / group; }
+};
+
+/// Rows [first_row, first_row + rows) on lanes [lane, lane + vectors * packet_size) of their block. `seen` spans the
+/// keys that any of the rows sees through the current part, `common` those that all see.
+struct Panel {
+  Index first_row;
+  Index rows;
+  Index lane;
+  int vectors;
+  KeyRange seen;
+  KeyRange common;
+};
+
+constexpr KeyRange intersection(KeyRange a, KeyRange b) {
+  return {std::max(a.first, b.first), std::min(a.last, b.last)};
+}
+
+/// The shortest range that covers both; empty ranges count for nothing.
+constexpr KeyRange hull(KeyRange a, KeyRange b) {
+  if (a.empty()) return b;
+  if (b.empty()) return a;
+  return {std::min(a.first, b.first), std::max(a.last, b.last)};
+}
+
+/// Whether some part moves its keys further from position a to position b than rows of a panel move by themselves, as
+/// at a chunk edge. A panel that straddles such an edge is right, but visits the keys of both sides for all its rows.
+template <class Layout, class... Parts>
+constexpr bool keys_jump(const Layout& layout, Index a, Index b, Index tolerance) {
+  const auto moved = [&](KeyRange from, KeyRange to) {
+    return !from.empty() && !to.empty() && to.first - from.first > tolerance + (b - a);
+  };
+  return (moved(Parts::keys(layout, a), Parts::keys(layout, b)) || ...);
+}
+
+/// Cuts rows into panels of at most panel_rows, shorter before a jump of the keys where the lanes allow it.
+template <class T, class Layout, class... Parts>
+class PanelCutter {
+ public:
+  /// Lanes that a block of `rows` rows may take: some more than rows, for panels that end before their last packet
+  /// does.
+  static constexpr Index lane_capacity(Index rows) {
+    return round_up(rows, packet_size<T>) + (rows > panel_rows<T> ? 2 * panel_rows<T> : 0);
+  }
+  static constexpr Index panel_capacity(Index rows) { return lane_capacity(rows) / packet_size<T>; }
+
+  /// Writes the panels of rows [first, last) and returns their number, at most panel_capacity(last - first).
+  static Index cut(const Layout& layout, QueryRows query, Index first, Index last, Panel* panels) {
+    const Index capacity = lane_capacity(last - first);
+    Index count = 0, lane = 0;
+    for (Index row = first; row < last;) {
+      Index rows = std::min(panel_rows<T>, last - row);
+      const Index before_jump = rows_before_jump(layout, query, row, rows);
+      const Index lanes_after_cut =
+          round_up(before_jump, packet_size<T>) + round_up(last - row - before_jump, packet_size<T>);
+      if (lane + lanes_after_cut <= capacity) rows = before_jump;
+      const Index lanes = round_up(rows, packet_size<T>);
+      panels[count++] = {row, rows, lane, static_cast<int>(lanes / packet_size<T>), {0, 0}, {0, 0}};
+      row += rows;
+      lane += lanes;
+    }
+    return count;
+  }
+
+ private:
+  static Index rows_before_jump(const Layout& layout, QueryRows query, Index row, Index rows) {
+    const Index first = query.position(row), last = query.position(row + rows - 1);
+    if (!keys_jump<Layout, Parts...>(layout, first, last, panel_rows<T>)) return rows;
+    for (Index position = first + 1; position <= last; ++position) {
+      if (keys_jump<Layout, Parts...>(layout, position - 1, position, panel_rows<T>)) {
+        return (position - query.q_offset) * query.group - row;
+      }
+    }
+    return rows;
+  }
+};
+
+}  // namespace dca::detail

@@ -1,0 +1,109 @@
+// The register-tiled product: the only place where attention multiplies matrices.
+#pragma once
+
+#include "dca/kernel/packet.hpp"
+
+#include "dca/kernel/packet_code_begin.hpp"
+
+namespace dca::detail {
+
+/// Where the left operand of a product lies: element (row r, step p) is data[r * row_stride + p * step_stride].
+template <class T>
+struct LeftOperand {
+  const T* data;
+  Index row_stride;
+  Index step_stride;
+};
+
+/// c[r][lane] = c[r][lane] * factor[lane] + sum over p in [0, depth) of a(r, p) * b[p][lane]
+/// for `Rows` rows and `Vectors` packets of lanes; without Accumulate the first term is absent and factor unused.
+///
+/// b is [depth] x [Vectors * packet_size] and c [Rows] x [the same], both dense and aligned. Per step Vectors loads and
+/// Rows broadcasts feed Rows * Vectors fused multiply-adds. A lane's sum runs over p in ascending order and touches no
+/// other lane, so the result of a query row does not depend on its neighbours.
+template <class T, int Rows, int Vectors, bool Accumulate>
+EIGEN_ALWAYS_INLINE void multiply_tile(LeftOperand<T> a, const T* __restrict b, Index depth, T* __restrict c,
+                                       const T* __restrict factor) {
+  constexpr int size = packet_size<T>;
+  Packet<T> sum[Rows][Vectors];
+  unroll<Rows>([&](auto r) {
+    unroll<Vectors>([&](auto v) {
+      if constexpr (Accumulate) {
+        sum[r][v] = ei::pmul(load(c + (r * Vectors + v) * size), load(factor + v * size));
+      } else {
+        sum[r][v] = broadcast(T{0});
+      }
+    });
+  });
+  const T* __restrict left = a.data;
+  for (Index p = 0; p < depth; ++p) {
+    Packet<T> right[Vectors];
+    unroll<Vectors>([&](auto v) { right[v] = load(b + v * size); });
+    unroll<Rows>([&](auto r) {
+      const Packet<T> value = broadcast(left[r * a.row_stride]);
+      unroll<Vectors>([&](auto v) { sum[r][v] = ei::pmadd(value, right[v], sum[r][v]); });
+    });
+    left += a.step_stride;
+    b += Vectors * size;
+  }
+  unroll<Rows>([&](auto r) { unroll<Vectors>([&](auto v) { store(c + (r * Vectors + v) * size, sum[r][v]); }); });
+}
+
+/// Calls f(first row, integral_constant rows) for `rows` rows cut into register tiles, the last with what is left.
+template <class F>
+EIGEN_ALWAYS_INLINE void for_each_row_tile(Index rows, F&& f) {
+  constexpr int full = register_tile.rows;
+  Index first = 0;
+  for (; first + full <= rows; first += full) f(first, std::integral_constant<int, full>{});
+  if (first < rows) with_count<full - 1>(static_cast<int>(rows - first), [&](auto left) { f(first, left); });
+}
+
+/// scores[key][lane] = <keys[key], queries[.][lane]>: keys [count] rows of `features`, dense; queries
+/// [features] x [lanes].
+template <class T, int Vectors>
+void multiply_keys(const T* keys, Index count, Index features, const T* queries, T* scores) {
+  for_each_row_tile(count, [&](Index first, auto rows) {
+    const LeftOperand<T> left{keys + first * features, features, 1};
+    multiply_tile<T, rows, Vectors, false>(left, queries, features, scores + first * Vectors * packet_size<T>, nullptr);
+  });
+}
+
+/// sums[feature][lane] = sums[feature][lane] * factor[lane] + sum over keys of probabilities[key][lane] *
+/// values[key][feature], for keys [first, last) of a tile packed by pack_values.
+template <class T, int Vectors>
+void multiply_values(const T* values, Index tile_capacity, Index first, Index last, Index features,
+                     const T* probabilities, const T* factor, T* sums) {
+  for_each_row_tile(features, [&](Index feature, auto rows) {
+    const LeftOperand<T> left{values + feature * tile_capacity + first * rows, 1, rows};
+    multiply_tile<T, rows, Vectors, true>(left, probabilities, last - first, sums + feature * Vectors * packet_size<T>,
+                                          factor);
+  });
+}
+
+/// As multiply_values, lane by lane only over the keys that the lane sees: for tiles with infinities or NaN among their
+/// values, where the 0 of a masked probability would not silence them. The same bits as multiply_values elsewhere.
+/// `visible(lane, key)` is the mask of a packet of lanes for a key counted from `first`.
+template <class T, int Vectors, class Visible>
+void multiply_visible_values(const T* values, Index tile_capacity, Index first, Index count, Index features,
+                             const T* probabilities, const T* factor, T* sums, const Visible& visible) {
+  constexpr int size = packet_size<T>;
+  for_each_row_tile(features, [&](Index feature, auto rows) {
+    const T* const tile = values + feature * tile_capacity + first * rows;
+    for (int r = 0; r < rows; ++r) {
+      for (int v = 0; v < Vectors; ++v) {
+        T* const place = sums + ((feature + r) * Vectors + v) * size;
+        Packet<T> sum = ei::pmul(load(place), load(factor + v * size));
+        for (Index key = 0; key < count; ++key) {
+          const Packet<T> more =
+              ei::pmadd(broadcast(tile[key * rows + r]), load(probabilities + (key * Vectors + v) * size), sum);
+          sum = ei::pselect(visible(v * size, key), more, sum);
+        }
+        store(place, sum);
+      }
+    }
+  });
+}
+
+}  // namespace dca::detail
+
+#include "dca/kernel/packet_code_end.hpp"

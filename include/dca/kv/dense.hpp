@@ -1,0 +1,36 @@
+// Keys and values in two tensors.
+#pragma once
+
+#include "dca/kv/key_value_source.hpp"
+#include "dca/tensor/tensor_view.hpp"
+
+namespace dca {
+
+/// Unrotated keys [batch, length, kv_heads, head_dim] and values [batch, length, kv_heads, v_head_dim], any strides.
+/// The shapes must agree: the operator that makes it has checked them.
+template <class K, class V>
+class DenseKeyValues {
+ public:
+  using Key = K;
+  using Value = V;
+
+  DenseKeyValues(TensorView<const K> keys, TensorView<const V> values) : keys_(keys), values_(values) {}
+
+  RowRun<K> keys(Index batch, Index kv_head, Index first) const { return run(keys_, batch, kv_head, first); }
+  RowRun<V> values(Index batch, Index kv_head, Index first) const { return run(values_, batch, kv_head, first); }
+  Index kv_heads() const { return keys_.shape[2]; }
+  Index head_dim() const { return keys_.shape[3]; }
+  Index v_head_dim() const { return values_.shape[3]; }
+
+ private:
+  template <class T>
+  static RowRun<T> run(const TensorView<const T>& x, Index batch, Index kv_head, Index first) {
+    return {x.data + batch * x.strides[0] + first * x.strides[1] + kv_head * x.strides[2], x.strides[1],
+            x.shape[1] - first};
+  }
+
+  TensorView<const K> keys_;
+  TensorView<const V> values_;
+};
+
+}  // namespace dca
