@@ -6,12 +6,13 @@
 
 namespace dca::detail {
 
-/// Rows that share a packed tile: as many as keep their queries and sums within block_bytes (of the second- and
-/// third-level cache: they are streamed once per key tile, which is rare), fewer where there would not be four tasks
-/// for each worker, but enough to be worth the packing.
+/// Rows that share a packed tile. More rows pack less often: a tile costs about as much as 50 rows' products with it.
+/// But a block's queries and sums pass through the cache once per key tile, 12 bytes per 256 FLOPs in float, which the
+/// second-level cache delivers with ease and the third-level one just so: they may take one and a half times the second
+/// (and 1/2 to 2 MiB). Where there would not be four tasks for each worker rows are fewer, but worth the packing.
 template <class T>
 Index choose_block_rows(Index rows, Index row_features, Index sequences, Index workers) {
-  constexpr Index block_bytes = Index{3} << 19;
+  const Index block_bytes = std::clamp<Index>(Eigen::l2CacheSize() / 2 * 3, Index{1} << 19, Index{1} << 21);
   constexpr Index worthwhile_rows = 128;
   constexpr Index unit = panel_rows<T>;
   Index block_rows =

@@ -70,10 +70,13 @@ class RotaryEmbedding {
 class RotaryAngles {
  public:
   /// doubles of memory for one embedding
-  static Index workspace(const RotaryEmbedding& rope) { return 2 * rope.turn_size(); }
+  static Index workspace(const RotaryEmbedding& rope) { return 2 * rope.turn_size() + rope.pairs(); }
 
   RotaryAngles(const RotaryEmbedding& rope, double* workspace)
-      : rope_(rope), far_turn_(workspace), near_turn_(workspace + rope.turn_size()) {}
+      : rope_(rope),
+        far_turn_(workspace),
+        near_turn_(workspace + rope.turn_size()),
+        angle_(workspace + 2 * rope.turn_size()) {}
 
   /// Writes cos and sin of position * inv_freq[m] for each pair m.
   template <class T>
@@ -88,27 +91,33 @@ class RotaryAngles {
       near_ = near;
       const Index pairs = rope_.pairs();
       const double* const tens = rope_.tens_.data() + (near - far) / base * rope_.turn_size();
-      for (Index m = 0; m < pairs; ++m)
-        near_turn_[m] = static_cast<double>(near) * rope_.inv_freq()[static_cast<std::size_t>(m)];
-      add(near, far_turn_, tens, near_turn_ + pairs, near_turn_ + 2 * pairs);
+      write_angles(near, near_turn_);
+      add(near_turn_, far_turn_, tens, near_turn_ + pairs, near_turn_ + 2 * pairs);
     }
     known_ = true;
-    add(position, near_turn_, rope_.ones_.data() + (position - near) * rope_.turn_size(), cosine, sine);
+    if constexpr (sizeof(T) > sizeof(float)) write_angles(position, angle_);
+    add(angle_, near_turn_, rope_.ones_.data() + (position - near) * rope_.turn_size(), cosine, sine);
   }
 
  private:
-  /// Cosines and sines of `position`, the sum of the positions of turns a and b.
+  /// Apart from add, through memory: a compiler that fused product and difference would leave nothing to correct.
+  void write_angles(Index position, double* angle) const {
+    for (Index m = 0; m < rope_.pairs(); ++m) {
+      angle[m] = static_cast<double>(position) * rope_.frequencies_.inv_freq[static_cast<std::size_t>(m)];
+    }
+  }
+
+  /// Cosines and sines of `angle`, which is, but for rounding, the sum of the angles of turns a and b.
   template <class T>
-  void add(Index position, const double* __restrict a, const double* __restrict b, T* __restrict cosine,
+  void add(const double* angle, const double* __restrict a, const double* __restrict b, T* __restrict cosine,
            T* __restrict sine) const {
     const Index pairs = rope_.pairs();
-    const double* __restrict const inv_freq = rope_.frequencies_.inv_freq.data();
     for (Index m = 0; m < pairs; ++m) {
       double c = a[m + pairs] * b[m + pairs] - a[m + 2 * pairs] * b[m + 2 * pairs];
       double s = a[m + 2 * pairs] * b[m + pairs] + a[m + pairs] * b[m + 2 * pairs];
       if constexpr (sizeof(T) > sizeof(float)) {
         // What the product's rounding adds to the angle of the whole over the sum of its two parts.
-        const double rounding = (static_cast<double>(position) * inv_freq[m] - a[m]) - b[m];
+        const double rounding = (angle[m] - a[m]) - b[m];
         const double corrected = c - rounding * s;
         s += rounding * c;
         c = corrected;
@@ -121,6 +130,7 @@ class RotaryAngles {
   const RotaryEmbedding& rope_;
   double* far_turn_;   // of a multiple of 64 * 64
   double* near_turn_;  // of a multiple of 64
+  double* angle_;      // of the position at hand
   Index far_ = 0, near_ = 0;
   bool known_ = false;
 };
