@@ -1,0 +1,30 @@
+# dca_isa_<name>: one operator on the golden cases, compiled for another instruction set and run where the CPU has it.
+# Only for x86-64 hosts that build for themselves, with compilers that take GCC's flags.
+set(dca_cpu_flags "")
+if(EXISTS /proc/cpuinfo)
+  file(STRINGS /proc/cpuinfo dca_cpu_flags REGEX "^flags" LIMIT_COUNT 1)
+endif()
+
+function(dca_add_instruction_set name cpu_flags)
+  foreach(flag IN LISTS cpu_flags)
+    if(NOT "${dca_cpu_flags} " MATCHES " ${flag} ")
+      message(STATUS "dca_isa_${name}: left out, this CPU has no ${flag}")
+      return()
+    endif()
+  endforeach()
+  add_executable(dca_isa_${name} golden_runner/instruction_set_main.cpp golden_runner/golden_case.cpp
+                                 golden_runner/operator_path.cpp golden_runner/report.cpp support/attend_dual_chunk.cpp)
+  target_link_libraries(dca_isa_${name} PRIVATE dca::dca dca_test_reference dca_warnings)
+  target_compile_options(dca_isa_${name} PRIVATE ${ARGN})
+  add_test(NAME dca_isa_${name} COMMAND dca_isa_${name} ${CMAKE_CURRENT_SOURCE_DIR}/golden)
+endfunction()
+
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64" AND NOT CMAKE_CROSSCOMPILING AND NOT MSVC AND dca_cpu_flags)
+  dca_add_instruction_set(scalar "" -DEIGEN_DONT_VECTORIZE)
+  dca_add_instruction_set(sse2 "sse2" -march=x86-64)
+  dca_add_instruction_set(avx2 "avx2;fma" -march=x86-64 -mavx2 -mfma)
+  dca_add_instruction_set(avx512 "avx512f;avx512dq;avx512bw;avx512vl" -march=x86-64 -mavx2 -mfma -mavx512f -mavx512dq
+                          -mavx512bw -mavx512vl)
+else()
+  message(STATUS "dca_isa_*: left out, no x86-64 host whose CPU is known")
+endif()

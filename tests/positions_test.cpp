@@ -1,0 +1,132 @@
+// Chunk layouts, the ranges of the parts, and rotary frequencies against formulas of their own.
+#include <cmath>
+#include <dca/dca.hpp>
+
+#include "support/catch.hpp"
+#include "support/problem.hpp"
+
+using dca::ChunkConfig;
+using dca::ChunkLayout;
+using dca::Index;
+using dca_test::Approx;
+using dca_test::contains;
+
+TEST_CASE("defaults are three quarters and an eighth of the trained window") {
+  constexpr ChunkLayout layout = ChunkLayout::from_trained_window(8192);
+  static_assert(layout.chunk_size() == 6144 && layout.local_window() == 1024 && layout.chunk_len() == 5120);
+  CHECK(ChunkLayout::from_trained_window(7).chunk_size() == 5);
+  CHECK_THROWS_WITH(ChunkLayout::from_trained_window(1), contains("trained window"));
+}
+
+TEST_CASE("a model's configuration fills missing fields from its window") {
+  const ChunkLayout given = ChunkLayout::from_model_config({.chunk_size = 100, .local_size = 20});
+  CHECK(given == ChunkLayout(ChunkConfig{100, 20}));
+  CHECK(ChunkLayout::from_model_config({.original_max_position_embeddings = 64}) == ChunkLayout(ChunkConfig{48, 8}));
+  CHECK(ChunkLayout::from_model_config({.local_size = 0, .original_max_position_embeddings = 64}).local_window() == 0);
+  CHECK_THROWS_WITH(ChunkLayout::from_model_config({.chunk_size = 100}), contains("original_max_position_embeddings"));
+}
+
+TEST_CASE("impossible layouts are refused by name and value") {
+  CHECK_THROWS_WITH(ChunkLayout(ChunkConfig{0, 0}), contains("chunk_size: 0"));
+  CHECK_THROWS_WITH(ChunkLayout(ChunkConfig{-3, 0}), contains("chunk_size: -3"));
+  CHECK_THROWS_WITH(ChunkLayout(ChunkConfig{8, 8}), contains("local_window: 8") && contains("less than chunk_size, 8"));
+  CHECK_THROWS_WITH(ChunkLayout(ChunkConfig{8, -1}), contains("local_window: -1"));
+  CHECK_THROWS_WITH(ChunkLayout(ChunkConfig{std::numeric_limits<Index>::max(), 0}), contains("chunk_size"));
+}
+
+TEST_CASE("the three ranges partition the past, and positions follow the definition") {
+  for (Index size = 1; size <= 14; ++size) {
+    for (Index window = 0; window < size; ++window) {
+      const ChunkLayout chunks(ChunkConfig{size, window});
+      const auto positions = dca_test::reference::dual_chunk(size, window);
+      for (Index i = 0; i < 5 * size; ++i) {
+        for (Index j = 0; j <= i + 1; ++j) {
+          int seen = 0;
+          const auto look = [&](auto part) {
+            using Part = decltype(part);
+            const dca::KeyRange range = Part::keys(chunks, i);
+            if (j < range.first || j >= range.last) return;
+            ++seen;
+            CHECK(Part::query_position(chunks, i) == positions(i, j)->query);
+            CHECK(Part::key_position(chunks, j) == positions(i, j)->key);
+          };
+          look(dca::IntraChunk{});
+          look(dca::SuccessiveChunk{});
+          look(dca::InterChunk{});
+          REQUIRE(seen == (j <= i ? 1 : 0));
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("rotary frequencies follow their papers") {
+  const Index dim = 64;
+  const double theta = 10000.0, scale = 4.0, window = 2048.0, pi = std::acos(-1.0);
+  const auto plain = dca::plain_frequencies(dim, theta).inv_freq;
+  const auto linear = dca::linear_frequencies(dim, theta, scale).inv_freq;
+  const auto ntk = dca::ntk_frequencies(dim, theta, scale).inv_freq;
+  const auto dynamic =
+      dca::dynamic_ntk_frequencies(dim, theta, {.factor = 2.0, .trained_window = 2048, .length = 6144}).inv_freq;
+  const auto within =
+      dca::dynamic_ntk_frequencies(dim, theta, {.factor = 2.0, .trained_window = 2048, .length = 100}).inv_freq;
+  const auto yarn = dca::yarn_frequencies(dim, theta, {.factor = scale, .trained_window = 2048});
+  const auto llama3 = dca::llama3_frequencies(dim, theta, {.factor = 8.0, .trained_window = 2048}).inv_freq;
+  CHECK(yarn.attention_factor == Approx(0.1 * std::log(4.0) + 1.0));
+  const double low = std::floor(dim * std::log(window / (32 * 2 * pi)) / (2 * std::log(theta)));
+  const double high = std::ceil(dim * std::log(window / (1 * 2 * pi)) / (2 * std::log(theta)));
+  for (std::size_t m = 0; m < 32; ++m) {
+    const auto exponent = static_cast<double>(2 * m) / 64.0;
+    const double f = std::pow(theta, -exponent);
+    CHECK(plain[m] == Approx(f).epsilon(1e-13));
+    CHECK(linear[m] == Approx(f / 4).epsilon(1e-13));
+    CHECK(ntk[m] == Approx(std::pow(theta * std::pow(4.0, 64.0 / 62.0), -exponent)).epsilon(1e-13));
+    CHECK(dynamic[m] == Approx(std::pow(theta * std::pow(2.0 * 3.0 - 1.0, 64.0 / 62.0), -exponent)).epsilon(1e-13));
+    CHECK(within[m] == plain[m]);
+    const double ramp = std::min(1.0, std::max(0.0, (static_cast<double>(m) - low) / (high - low)));
+    CHECK(yarn.inv_freq[m] == Approx(f / 4 * ramp + f * (1 - ramp)).epsilon(1e-13));
+    const double wavelength = 2 * pi / f, smooth = (window / wavelength - 1) / 3;
+    const double expected = wavelength < window / 4 ? f
+                            : wavelength > window   ? f / 8
+                                                    : (1 - smooth) * f / 8 + smooth * f;
+    CHECK(llama3[m] == Approx(expected).epsilon(1e-12));
+  }
+}
+
+TEST_CASE("frequencies out of range are refused by name") {
+  CHECK_THROWS_WITH(dca::plain_frequencies(5, 1e4), contains("rotary_dim: 5") && contains("even"));
+  CHECK_THROWS_WITH(dca::plain_frequencies(-2, 1e4), contains("rotary_dim: -2"));
+  CHECK_THROWS_WITH(dca::plain_frequencies(4, 0.0), contains("theta"));
+  CHECK_THROWS_WITH(dca::linear_frequencies(4, 1e4, 0.0), contains("factor"));
+  CHECK_THROWS_WITH(dca::ntk_frequencies(2, 1e4, 2.0), contains("rotary_dim"));
+  CHECK_THROWS_WITH(dca::ntk_frequencies(8, 1e4, 0.5), contains("factor"));
+  CHECK_THROWS_WITH(dca::yarn_frequencies(8, 1e4, {.factor = 2.0}), contains("trained_window"));
+  CHECK_THROWS_WITH(dca::llama3_frequencies(8, 1e4, {.factor = 2.0, .low_freq_factor = 4.0, .trained_window = 64}),
+                    contains("high_freq_factor"));
+  CHECK_THROWS_WITH(dca::RotaryEmbedding({.inv_freq = {NAN}}), contains("inv_freq"));
+  CHECK_THROWS_WITH(dca::RotaryEmbedding({.inv_freq = {1.0}, .attention_factor = -1.0}), contains("attention_factor"));
+}
+
+TEMPLATE_TEST_CASE("rotation agrees with the definition far out, and has an inverse", "", float, double) {
+  const bool interleaved = GENERATE(false, true);
+  const dca_test::Ropes ropes = dca_test::make_ropes(12, 10000.0, 1.0, interleaved);
+  const std::vector<Index> positions = {0, 1, 63, 64, 4095, 4096, 262144, 1000003};
+  dca_test::Random random;
+  const auto count = static_cast<Index>(positions.size());
+  const std::vector<TestType> x = random.normal<TestType>(count * 2 * 17);
+  std::vector<TestType> y = x;
+  const auto view = dca::contiguous(y.data(), {count, 2, 17});
+  dca::rotate(ropes.library, std::span<const Index>(positions), view);
+  const double epsilon = static_cast<double>(std::numeric_limits<TestType>::epsilon());
+  for (std::size_t row = 0; row < y.size() / 17; ++row) {
+    const std::vector<double> before(x.begin() + static_cast<Index>(row) * 17,
+                                     x.begin() + static_cast<Index>(row + 1) * 17);
+    const auto expected = dca_test::reference::rotated(before.data(), 17, ropes.reference, positions[row / 2]);
+    for (std::size_t d = 0; d < 17; ++d)
+      CHECK(std::abs(static_cast<double>(y[row * 17 + d]) - expected[d]) <= 32 * epsilon);
+  }
+  dca::rotate_back(ropes.library, std::span<const Index>(positions), view);
+  for (std::size_t k = 0; k < y.size(); ++k) CHECK(std::abs(static_cast<double>(y[k] - x[k])) <= 64 * epsilon);
+  CHECK_THROWS_WITH(dca::rotate(ropes.library, std::span<const Index>(positions).first(3), view),
+                    contains("positions: 3"));
+}

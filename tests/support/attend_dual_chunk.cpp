@@ -1,0 +1,8 @@
+#include "support/attend_definition.hpp"
+
+namespace dca_test {
+
+DCA_TEST_INSTANTIATE_ATTEND(dca::DualChunkAttention, Eigen::DefaultDevice, float);
+DCA_TEST_INSTANTIATE_ATTEND(dca::DualChunkAttention, Eigen::DefaultDevice, double);
+
+}  // namespace dca_test

@@ -1,0 +1,12 @@
+#include "support/attend_definition.hpp"
+
+namespace dca_test {
+
+DCA_TEST_INSTANTIATE_ATTEND(dca::IntraChunkAttention, Eigen::DefaultDevice, float);
+DCA_TEST_INSTANTIATE_ATTEND(dca::IntraChunkAttention, Eigen::DefaultDevice, double);
+DCA_TEST_INSTANTIATE_ATTEND(dca::SuccessiveChunkAttention, Eigen::DefaultDevice, float);
+DCA_TEST_INSTANTIATE_ATTEND(dca::SuccessiveChunkAttention, Eigen::DefaultDevice, double);
+DCA_TEST_INSTANTIATE_ATTEND(dca::InterChunkAttention, Eigen::DefaultDevice, float);
+DCA_TEST_INSTANTIATE_ATTEND(dca::InterChunkAttention, Eigen::DefaultDevice, double);
+
+}  // namespace dca_test
