@@ -1,0 +1,111 @@
+#include "gguf.hpp"
+
+#include <cmath>
+
+#include "gguf_reader.hpp"
+
+namespace dca_lm {
+namespace {
+
+[[noreturn]] void fail_type(std::string_view key, const char* wanted) {
+  throw Error(std::string(key) + ": wrong type; must be " + wanted);
+}
+
+const GgufArray& array_of(const GgufValue& value, std::string_view key, ValueType type, const char* wanted) {
+  const auto* const array = std::get_if<GgufArray>(&value);
+  if (array == nullptr || array->type != type) fail_type(key, wanted);
+  return *array;
+}
+
+}  // namespace
+
+TensorTypeTraits traits(TensorType type) {
+  switch (type) {
+    case TensorType::f32:
+      return {"F32", 1, 4};
+    case TensorType::f16:
+      return {"F16", 1, 2};
+    case TensorType::bf16:
+      return {"BF16", 1, 2};
+    case TensorType::q4_0:
+      return {"Q4_0", 32, 18};
+    case TensorType::q4_1:
+      return {"Q4_1", 32, 20};
+    case TensorType::q8_0:
+      return {"Q8_0", 32, 34};
+  }
+  return {nullptr, 1, 1};
+}
+
+GgufFile::GgufFile(const std::string& path) : file_(path) {
+  GgufTables tables = read_gguf_tables(file_.bytes());
+  values_ = std::move(tables.values);
+  tensors_ = std::move(tables.tensors);
+}
+
+const GgufValue* GgufFile::find(std::string_view key) const {
+  const auto found = values_.find(key);
+  return found == values_.end() ? nullptr : &found->second;
+}
+
+const GgufTensor* GgufFile::find_tensor(std::string_view name) const {
+  const auto found = tensors_.find(name);
+  return found == tensors_.end() ? nullptr : &found->second;
+}
+
+const GgufValue& GgufFile::value(std::string_view key) const {
+  const GgufValue* const found = find(key);
+  if (found == nullptr) throw Error("the file has no " + std::string(key));
+  return *found;
+}
+
+std::uint64_t GgufFile::integer(std::string_view key, std::uint64_t least, std::uint64_t most) const {
+  const GgufValue& given = value(key);
+  const auto* const natural = std::get_if<std::uint64_t>(&given);
+  const auto* const whole = std::get_if<std::int64_t>(&given);
+  if (natural == nullptr && whole == nullptr) fail_type(key, "an integer");
+  const bool negative = whole != nullptr && *whole < 0;
+  const std::uint64_t number = natural != nullptr ? *natural : static_cast<std::uint64_t>(*whole);
+  if (negative || number < least || number > most) {
+    throw Error(std::string(key) + ": " + (negative ? std::to_string(*whole) : std::to_string(number)) +
+                "; must be from " + std::to_string(least) + " to " + std::to_string(most));
+  }
+  return number;
+}
+
+std::optional<std::uint64_t> GgufFile::optional_integer(std::string_view key, std::uint64_t least,
+                                                        std::uint64_t most) const {
+  if (find(key) == nullptr) return std::nullopt;
+  return integer(key, least, most);
+}
+
+double GgufFile::number(std::string_view key) const {
+  const auto* const number = std::get_if<double>(&value(key));
+  if (number == nullptr) fail_type(key, "a floating-point number");
+  if (!std::isfinite(*number)) throw Error(std::string(key) + ": " + std::to_string(*number) + "; must be finite");
+  return *number;
+}
+
+std::string_view GgufFile::string(std::string_view key) const {
+  const auto* const text = std::get_if<std::string_view>(&value(key));
+  if (text == nullptr) fail_type(key, "a string");
+  return *text;
+}
+
+std::vector<std::string_view> GgufFile::strings(std::string_view key) const {
+  const GgufArray& array = array_of(value(key), key, ValueType::string, "an array of strings");
+  ByteReader reader(array.bytes);
+  std::vector<std::string_view> texts(static_cast<std::size_t>(array.count));
+  for (std::string_view& text : texts) text = reader.read_string();
+  return texts;
+}
+
+std::vector<std::int32_t> GgufFile::int32s(std::string_view key) const {
+  const GgufArray& array = array_of(value(key), key, ValueType::int32, "an array of 32-bit integers");
+  ByteReader reader(array.bytes);
+  std::vector<std::int32_t> numbers(static_cast<std::size_t>(array.count));
+  for (std::int32_t& number : numbers) number = reader.read<std::int32_t>();
+  return numbers;
+}
+
+}  // namespace dca_lm

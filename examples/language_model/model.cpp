@@ -1,0 +1,204 @@
+#include "model.hpp"
+
+#include <cmath>
+
+#include "dequantize.hpp"
+#include "error.hpp"
+
+namespace dca_lm {
+namespace {
+
+constexpr Index rows_per_task = 128;
+
+/// body(first, last) over [0, rows) in pieces of rows_per_task, on the threads of the device.
+template <class Body>
+void for_row_blocks(const Eigen::ThreadPoolDevice& device, Index rows, const Body& body) {
+  const Index blocks = (rows + rows_per_task - 1) / rows_per_task;
+  device.parallelFor(blocks, Eigen::TensorOpCost(0, 0, 1e9), [&](Index first, Index last) {
+    for (Index block = first; block < last; ++block) {
+      body(block * rows_per_task, std::min(rows, (block + 1) * rows_per_task));
+    }
+  });
+}
+
+Matrix normalised(const Eigen::Ref<const Matrix>& x, const Eigen::RowVectorXf& weight, double epsilon) {
+  const Eigen::VectorXf mean_square = x.rowwise().squaredNorm() / static_cast<float>(x.cols());
+  const Eigen::VectorXf scale = (mean_square.array() + static_cast<float>(epsilon)).rsqrt();
+  return (x.array().colwise() * scale.array()).rowwise() * weight.array();
+}
+
+/// A tensor of that name and shape, fastest index first. Throws Error.
+const GgufTensor& find(const GgufFile& file, const std::string& name, const std::vector<std::uint64_t>& shape) {
+  const GgufTensor* const tensor = file.find_tensor(name);
+  if (tensor == nullptr) throw Error("GGUF: tensor " + name + " is missing");
+  if (tensor->shape != shape) {
+    std::string given, wanted;
+    for (const std::uint64_t size : tensor->shape) given += " " + std::to_string(size);
+    for (const std::uint64_t size : shape) wanted += " " + std::to_string(size);
+    throw Error("GGUF: tensor " + name + " has shape" + given + "; must be" + wanted);
+  }
+  return *tensor;
+}
+
+Matrix load_matrix(const GgufFile& file, const Eigen::ThreadPoolDevice& device, const std::string& name, Index outputs,
+                   Index inputs) {
+  const GgufTensor& tensor =
+      find(file, name, {static_cast<std::uint64_t>(inputs), static_cast<std::uint64_t>(outputs)});
+  Matrix weights(outputs, inputs);
+  for_row_blocks(device, outputs, [&](Index first, Index last) {
+    dequantize_rows(tensor, static_cast<std::uint64_t>(first),
+                    {weights.data() + first * inputs, static_cast<std::size_t>((last - first) * inputs)});
+  });
+  return weights;
+}
+
+Eigen::RowVectorXf load_vector(const GgufFile& file, const std::string& name, Index size) {
+  Eigen::RowVectorXf weights(size);
+  dequantize_rows(find(file, name, {static_cast<std::uint64_t>(size)}), 0,
+                  {weights.data(), static_cast<std::size_t>(size)});
+  return weights;
+}
+
+Index size_of(const GgufFile& file, const std::string& key, std::uint64_t high) {
+  return static_cast<Index>(file.integer(key, 1, high));
+}
+
+LlamaConfig read_config(const GgufFile& file) {
+  const std::string_view architecture = file.string("general.architecture");
+  if (architecture != "llama") throw Error("architecture " + std::string(architecture) + "; only llama is supported");
+  LlamaConfig config{};
+  config.layers = size_of(file, "llama.block_count", 1024);
+  config.width = size_of(file, "llama.embedding_length", 1 << 17);
+  config.heads = size_of(file, "llama.attention.head_count", 1 << 12);
+  config.kv_heads = config.heads;
+  if (file.find("llama.attention.head_count_kv") != nullptr)
+    config.kv_heads = size_of(file, "llama.attention.head_count_kv", 1 << 12);
+  config.hidden = size_of(file, "llama.feed_forward_length", 1 << 20);
+  config.vocabulary = static_cast<Index>(file.strings("tokenizer.ggml.tokens").size());
+  if (config.heads % config.kv_heads != 0 || config.width % config.heads != 0) {
+    throw Error("GGUF: " + std::to_string(config.heads) + " heads, " + std::to_string(config.kv_heads) +
+                " kv heads and width " + std::to_string(config.width) + " do not divide each other");
+  }
+  config.head_dim = config.width / config.heads;
+  for (const char* key : {"llama.attention.key_length", "llama.attention.value_length"}) {
+    if (file.find(key) != nullptr && size_of(file, key, 1 << 17) != config.head_dim) {
+      throw Error(std::string("GGUF: ") + key + " is not embedding_length / head_count, which is not supported");
+    }
+  }
+  config.norm_epsilon = file.number("llama.attention.layer_norm_rms_epsilon");
+  if (!(config.norm_epsilon >= 0)) throw Error("GGUF: llama.attention.layer_norm_rms_epsilon is negative");
+  config.rope.rotary_dim = config.head_dim;
+  if (file.find("llama.rope.dimension_count") != nullptr) {
+    config.rope.rotary_dim = size_of(file, "llama.rope.dimension_count", static_cast<std::uint64_t>(config.head_dim));
+  }
+  if (config.rope.rotary_dim % 2 != 0) throw Error("GGUF: llama.rope.dimension_count is odd");
+  config.rope.theta = (file.find("llama.rope.freq_base") != nullptr) ? file.number("llama.rope.freq_base") : 10000.0;
+  if (!(config.rope.theta > 1)) throw Error("GGUF: llama.rope.freq_base must be greater than 1");
+  config.rope.trained_window = static_cast<Index>(file.integer("llama.context_length", 8, std::uint64_t{1} << 32));
+  if ((file.find("llama.rope.scaling.type") != nullptr) && file.string("llama.rope.scaling.type") != "none") {
+    throw Error("GGUF: llama.rope.scaling.type " + std::string(file.string("llama.rope.scaling.type")) +
+                " is not supported: choose the scaling with --attention");
+  }
+  if (file.find_tensor("rope_freqs.weight") != nullptr) {
+    const Eigen::RowVectorXf divisors = load_vector(file, "rope_freqs.weight", config.rope.rotary_dim / 2);
+    for (const float divisor : divisors) {
+      if (!(divisor > 0)) throw Error("GGUF: rope_freqs.weight has a value that is not positive");
+      config.rope.frequency_divisors.push_back(static_cast<double>(divisor));
+    }
+  }
+  return config;
+}
+
+}  // namespace
+
+LlamaModel::LlamaModel(const GgufFile& file, const Eigen::ThreadPoolDevice& device) : config_(read_config(file)) {
+  const LlamaConfig& c = config_;
+  embedding_ = load_matrix(file, device, "token_embd.weight", c.vocabulary, c.width);
+  if (file.find_tensor("output.weight") != nullptr)
+    head_ = load_matrix(file, device, "output.weight", c.vocabulary, c.width);
+  output_norm_ = load_vector(file, "output_norm.weight", c.width);
+  const Index kv_width = c.kv_heads * c.head_dim;
+  for (Index k = 0; k < c.layers; ++k) {
+    const std::string name = "blk." + std::to_string(k) + ".";
+    const auto matrix = [&](const char* part, Index outputs, Index inputs) {
+      return load_matrix(file, device, name + part + ".weight", outputs, inputs);
+    };
+    layers_.push_back({load_vector(file, name + "attn_norm.weight", c.width),
+                       load_vector(file, name + "ffn_norm.weight", c.width), matrix("attn_q", c.width, c.width),
+                       matrix("attn_k", kv_width, c.width), matrix("attn_v", kv_width, c.width),
+                       matrix("attn_output", c.width, c.width), matrix("ffn_gate", c.hidden, c.width),
+                       matrix("ffn_up", c.hidden, c.width), matrix("ffn_down", c.width, c.hidden)});
+  }
+}
+
+Matrix LlamaModel::log_probabilities(const Eigen::Ref<const Matrix>& hidden) const {
+  Matrix logits(hidden.rows(), config_.vocabulary);
+  logits.noalias() = hidden * (head_.size() != 0 ? head_ : embedding_).transpose();
+  for (Index r = 0; r < logits.rows(); ++r) {
+    const float max = logits.row(r).maxCoeff();
+    const double sum = (logits.row(r).array() - max).exp().cast<double>().sum();
+    logits.row(r).array() -= max + static_cast<float>(std::log(sum));
+  }
+  return logits;
+}
+
+Session::Session(const LlamaModel& model, const Attention& attention, const Eigen::ThreadPoolDevice& device,
+                 Index capacity)
+    : model_(model), attention_(attention), device_(device) {
+  const LlamaConfig& c = model.config();
+  keys_.assign(static_cast<std::size_t>(c.layers), Matrix(capacity, c.kv_heads * c.head_dim));
+  values_ = keys_;
+}
+
+Matrix Session::read(std::span<const Token> tokens, Index wanted, const ProgressCallback& progress) {
+  const LlamaConfig& c = model_.config();
+  const auto count = static_cast<Index>(tokens.size());
+  if (count == 0 || count > keys_[0].rows() - length_) {
+    throw Error(std::to_string(count) + " tokens after " + std::to_string(length_) + "; there is room for " +
+                std::to_string(keys_[0].rows()));
+  }
+  Matrix states(count, c.width);
+  for (Index r = 0; r < count; ++r) {
+    const Token token = tokens[static_cast<std::size_t>(r)];
+    if (token < 0 || token >= c.vocabulary) throw Error("token " + std::to_string(token) + " is not in the vocabulary");
+    states.row(r) = model_.embedding_.row(token);
+  }
+  queries_.resize(count, c.width);
+  attended_.resize(count, c.width);
+  for (std::size_t layer = 0; layer < model_.layers_.size(); ++layer) {
+    run_layer(model_.layers_[layer], keys_[layer], values_[layer], states);
+    if (progress) progress(static_cast<double>(layer + 1) / static_cast<double>(model_.layers_.size()));
+  }
+  length_ += count;
+  return normalised(states.bottomRows(std::min(wanted, count)), model_.output_norm_, c.norm_epsilon);
+}
+
+void Session::run_layer(const LlamaModel::Layer& layer, Matrix& keys, Matrix& values, Matrix& states) {
+  const LlamaConfig& c = model_.config();
+  const Index count = states.rows(), total = length_ + count;
+  for_row_blocks(device_, count, [&](Index first, Index last) {
+    const Index rows = last - first;
+    const Matrix x = normalised(states.middleRows(first, rows), layer.attention_norm, c.norm_epsilon);
+    queries_.middleRows(first, rows).noalias() = x * layer.query.transpose();
+    keys.middleRows(length_ + first, rows).noalias() = x * layer.key.transpose();
+    values.middleRows(length_ + first, rows).noalias() = x * layer.value.transpose();
+  });
+  const auto heads = [&](const Matrix& x, Index length, Index head_count) {
+    return dca::contiguous(x.data(), dca::Extents{length, head_count, c.head_dim});
+  };
+  attention_(device_, heads(queries_, count, c.heads), heads(keys, total, c.kv_heads), heads(values, total, c.kv_heads),
+             dca::contiguous(attended_.data(), dca::Extents{count, c.heads, c.head_dim}));
+  for_row_blocks(device_, count, [&](Index first, Index last) {
+    const Index rows = last - first;
+    auto state = states.middleRows(first, rows);
+    state.noalias() += attended_.middleRows(first, rows) * layer.output.transpose();
+    const Matrix x = normalised(state, layer.feed_forward_norm, c.norm_epsilon);
+    Matrix gate(rows, c.hidden), up(rows, c.hidden);
+    gate.noalias() = x * layer.gate.transpose();
+    up.noalias() = x * layer.up.transpose();
+    gate.array() *= up.array() / (1.0f + (-gate.array()).exp());
+    state.noalias() += gate * layer.down.transpose();
+  });
+}
+
+}  // namespace dca_lm

@@ -1,0 +1,56 @@
+// Byte-level BPE, from the vocabulary and merges in a GGUF file.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "gguf.hpp"
+
+namespace dca_lm {
+
+using Token = std::int32_t;
+
+/// Text to tokens and back, as Hugging Face's tokenizers do for GPT-2 style vocabularies: the text is cut into words by
+/// regular expressions (PCRE2, Unicode properties), a word's bytes are merged pair by pair, the lowest rank first.
+///
+/// Supported pre-tokenizers: "smollm" (every digit alone, then GPT-2's pattern) and "gpt-2". Text is taken as it is: no
+/// special token is looked for and none is added.
+class Tokenizer {
+ public:
+  /// Throws Error for another tokenizer model or pre-tokenizer, or a merge of unknown tokens.
+  explicit Tokenizer(const GgufFile& file);
+  ~Tokenizer();
+
+  /// Throws Error naming the first byte that is not UTF-8, or a byte for which the vocabulary has no token (some
+  /// control characters).
+  std::vector<Token> encode(std::string_view text) const;
+
+  /// The bytes of the tokens one after the other; may cut a UTF-8 character. Throws Error for a token out of range.
+  std::string decode(std::span<const Token> tokens) const;
+
+  std::size_t size() const { return bytes_of_.size(); }
+
+ private:
+  class Pattern;
+  struct Merge {
+    std::uint32_t rank;
+    Token merged;
+  };
+
+  void read_vocabulary(const std::vector<std::string_view>& tokens);
+  void read_merges(const std::vector<std::string_view>& merges);
+  void encode_word(std::string_view word, std::vector<Token>& out) const;
+
+  std::vector<std::string> bytes_of_;                  // by token
+  std::vector<Token> byte_tokens_;                     // by byte, -1 where there is none
+  std::unordered_map<std::uint64_t, Merge> merges_;    // by pair of tokens
+  std::unordered_map<std::string, Token> vocabulary_;  // by bytes as they are written in the file
+  std::vector<std::unique_ptr<Pattern>> patterns_;     // each cuts what the one before left
+};
+
+}  // namespace dca_lm
