@@ -1,0 +1,164 @@
+"""Draws what script/bench-peers and dca_bench measured.
+
+    plot.py RESULTS.json OUT_DIR [--sweep SWEEP.json]
+
+RESULTS.json is that of script/bench-peers; SWEEP.json that of
+`dca_bench --benchmark_filter=chunk_sizes --benchmark_out=SWEEP.json --benchmark_out_format=json`.
+Writes speed_1_thread.png (and speed_2_threads.png), share_of_peak.png and chunk_size.png.
+"""
+
+import argparse
+import json
+import pathlib
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator, PercentFormatter
+
+# Okabe and Ito's colours: told apart by everyone.
+IMPLEMENTATIONS = {
+    "dca": ("dca: Dual Chunk Attention", "#d55e00", "o", 2.4),
+    "dca_causal": ("dca: causal attention", "#e69f00", "s", 1.6),
+    "onnxruntime": ("ONNX Runtime: causal attention", "#009e73", "^", 1.6),
+    "torch": ("PyTorch: causal attention", "#0072b2", "v", 1.6),
+    "three_calls": ("PyTorch: Dual Chunk Attention, three calls a chunk", "#56b4e9", "D", 1.6),
+}
+
+
+def style():
+    plt.rcParams.update({
+        "font.size": 11, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True,
+        "grid.color": "#e4e4e4", "axes.axisbelow": True, "legend.frameon": False, "figure.dpi": 110,
+        "axes.titlesize": 11,
+    })
+
+
+def of_most_heads(results):
+    """One record per combination of the rest: where a length was run with several numbers of heads, the largest."""
+    best = {}
+    for record in sorted(results, key=lambda record: record["heads"]):
+        best[tuple(record[field] for field in ("impl", "dtype", "L", "D", "threads"))] = record
+    return best
+
+
+def tokens(value, _=None):
+    return f"{value / 1024:g}k" if value >= 1024 and value % 1024 == 0 else f"{value:g}"
+
+
+def length_axis(axes, lengths):
+    axes.set_xscale("log", base=2)
+    axes.xaxis.set_major_locator(FixedLocator(lengths))
+    axes.xaxis.set_major_formatter(FuncFormatter(tokens))
+    axes.xaxis.set_minor_locator(NullLocator())
+
+
+def save(figure, path, **legend):
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", **legend)
+    figure.savefig(path)
+    plt.close(figure)
+    print(path)
+
+
+def draw_speed(records, threads, path):
+    """GFLOP/s over length; a panel for each type and head_dim, the machine's peak as a dashed line."""
+    chosen = {key: record for key, record in records.items() if key[4] == threads}
+    dtypes = [dtype for dtype in ("float", "bfloat16") if any(key[1] == dtype for key in chosen)]
+    head_dims = sorted({key[3] for key in chosen})
+    figure, grid = plt.subplots(len(dtypes), len(head_dims), sharex=True, sharey=True, squeeze=False,
+                                figsize=(9.5, 0.8 + 3.2 * len(dtypes)), layout="constrained")
+    for row, dtype in zip(grid, dtypes):
+        for axes, head_dim in zip(row, head_dims):
+            panel = [r for key, r in chosen.items() if key[1] == dtype and key[3] == head_dim]
+            for name, (label, colour, marker, width) in IMPLEMENTATIONS.items():
+                line = sorted((r["L"], r["gflops"]) for r in panel if r["impl"] == name)
+                if line:
+                    axes.plot(*zip(*line), color=colour, marker=marker, markersize=5, linewidth=width, label=label)
+            peaks = sorted({(r["L"], r["gflops"] / r["of_peak"]) for r in panel if r["impl"] == "dca"})
+            axes.plot(*zip(*peaks), color="#444444", linestyle=(0, (4, 3)), linewidth=1.2,
+                      label="peak of fused multiply-adds in float")
+            axes.set_title(f"{dtype}, head_dim {head_dim}")
+            length_axis(axes, sorted({r["L"] for r in chosen.values()}))
+    grid[0][0].set_ylim(bottom=0)
+    for axes in grid[-1]:
+        axes.set_xlabel("tokens")
+    for row in grid:
+        row[0].set_ylabel("GFLOP/s")
+    figure.suptitle(f"Prefill on {threads} thread{'s' if threads > 1 else ''}", fontsize=13)
+    save(figure, path, ncols=2)
+
+
+def draw_share_of_peak(records, path):
+    """Share of the peak in float on one thread, as bars; a panel for each head_dim."""
+    chosen = {key: r for key, r in records.items() if key[1] == "float" and key[4] == 1}
+    head_dims, lengths = sorted({key[3] for key in chosen}), sorted({key[2] for key in chosen})
+    names = [name for name in IMPLEMENTATIONS if any(key[0] == name for key in chosen)]
+    figure, grid = plt.subplots(1, len(head_dims), sharey=True, squeeze=False, figsize=(10.5, 4.4),
+                                layout="constrained")
+    width = 0.85 / len(names)
+    for axes, head_dim in zip(grid[0], head_dims):
+        for k, name in enumerate(names):
+            label, colour, _, _ = IMPLEMENTATIONS[name]
+            shares = [chosen[name, "float", length, head_dim, 1]["of_peak"] for length in lengths]
+            places = [at + (k - (len(names) - 1) / 2) * width for at in range(len(lengths))]
+            bars = axes.bar(places, shares, width * 0.92, color=colour, label=label)
+            labels = [f"{share:.0%}" for share in shares]
+            axes.bar_label(bars, labels, rotation=90, fontsize=9, color="white", padding=-26)
+        axes.set_title(f"head_dim {head_dim}")
+        axes.set_xticks(range(len(lengths)), [tokens(length) for length in lengths])
+        axes.grid(axis="x", visible=False)
+        axes.set_xlabel("tokens")
+    grid[0][0].set_ylim(0, 1)
+    grid[0][0].yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    grid[0][0].set_ylabel("share of the peak")
+    figure.suptitle("Prefill in float on 1 thread: share of the machine's multiply-adds", fontsize=13)
+    save(figure, path, ncols=2)
+
+
+def draw_chunk_size(sweep, path):
+    """Milliseconds over chunk_size, beside causal attention of the same length."""
+    points, causal, length = [], None, 0
+    for run in sweep["benchmarks"]:
+        if run.get("run_type") == "aggregate" or "chunk_sizes/" not in run["name"]:
+            continue
+        fields = dict(part.split(":") for part in run["name"].split("/") if ":" in part)
+        length = int(fields["L"])
+        if "dca_causal" in run["name"]:
+            causal = run["real_time"]
+        else:
+            points.append((int(fields["chunk_size"]), run["real_time"]))
+    figure, axes = plt.subplots(figsize=(7.5, 4.4), layout="constrained")
+    label, colour, marker, line_width = IMPLEMENTATIONS["dca"]
+    axes.plot(*zip(*sorted(points)), color=colour, marker=marker, linewidth=line_width, label=label)
+    if causal is not None:
+        axes.axhline(causal, color=IMPLEMENTATIONS["dca_causal"][1], linestyle=(0, (4, 3)),
+                     label=IMPLEMENTATIONS["dca_causal"][0])
+    length_axis(axes, sorted(size for size, _ in points))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda size, _: f"{size:g}"))
+    axes.set_ylim(0, 1.2 * max(milliseconds for _, milliseconds in points))
+    axes.set_xlabel("chunk_size (local_window a sixth of it)")
+    axes.set_ylabel("ms")
+    axes.set_title(f"Prefill of {tokens(length)} tokens over chunk_size", fontsize=13)
+    save(figure, path, ncols=2)
+
+
+def main():
+    parser = argparse.ArgumentParser(description="Draws the results of script/bench-peers.")
+    parser.add_argument("results", type=pathlib.Path)
+    parser.add_argument("out_dir", type=pathlib.Path)
+    parser.add_argument("--sweep", type=pathlib.Path, help="JSON of dca_bench with the chunk_sizes benchmarks")
+    arguments = parser.parse_args()
+    arguments.out_dir.mkdir(parents=True, exist_ok=True)
+    style()
+    records = of_most_heads(json.loads(arguments.results.read_text()))
+    for threads in sorted({key[4] for key in records}):
+        draw_speed(records, threads, arguments.out_dir / f"speed_{threads}_thread{'s' if threads > 1 else ''}.png")
+    draw_share_of_peak(records, arguments.out_dir / "share_of_peak.png")
+    if arguments.sweep:
+        draw_chunk_size(json.loads(arguments.sweep.read_text()), arguments.out_dir / "chunk_size.png")
+
+
+if __name__ == "__main__":
+    main()
