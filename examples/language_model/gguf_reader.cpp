@@ -185,8 +185,9 @@ GgufTables read_gguf_tables(std::span<const std::byte> bytes) {
   if (reader.remaining() < 4 || reader.read<std::uint32_t>() != 0x46554747) throw Error("not a GGUF file");
   const auto version = reader.read<std::uint32_t>();
   if (version != 2 && version != 3) {
-    throw Error((version & 0xffff) == 0 ? "big-endian GGUF files are not read"
-                                        : "GGUF version " + std::to_string(version) + " is not read; must be 2 or 3");
+    throw Error(version != 0 && (version & 0xffff) == 0
+                    ? "big-endian GGUF files are not read"
+                    : "GGUF version " + std::to_string(version) + " is not read; must be 2 or 3");
   }
   const std::uint64_t tensor_count = reader.read_count("tensors", 32);  // name length, rank, one size, type, offset
   const std::uint64_t value_count = reader.read_count("metadata values", 13);  // key length, type, one byte

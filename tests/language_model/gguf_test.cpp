@@ -1,0 +1,198 @@
+// Reading of right GGUF files: every kind of metadata value, every type of tensor.
+#include <algorithm>
+#include <cmath>
+
+#include "dequantize.hpp"
+#include "error_of.hpp"
+#include "gguf_writer.hpp"
+#include "support/catch.hpp"
+#include "temp_file.hpp"
+
+using namespace dca_lm_test;
+using dca_lm::GgufArray;
+using dca_lm::GgufFile;
+using dca_test::contains;
+
+namespace {
+
+template <class T>
+T stored(const GgufFile& file, const char* key) {
+  const dca_lm::GgufValue* const found = file.find(key);
+  REQUIRE(found != nullptr);
+  REQUIRE(std::holds_alternative<T>(*found));
+  return std::get<T>(*found);
+}
+
+/// The elements of one tensor, through a file.
+std::vector<float> through_file(const TensorData& tensor) {
+  GgufContents contents;
+  contents.tensors.push_back({"other", {f32_type, {1}, std::string(4, '\7')}});
+  contents.tensors.push_back({"x", tensor});
+  const TempFile written(contents.bytes());
+  const GgufFile file(written.path());
+  const dca_lm::GgufTensor* const found = file.find_tensor("x");
+  REQUIRE(found != nullptr);
+  std::vector<float> elements(found->rows * found->columns);
+  dca_lm::dequantize_rows(*found, 0, elements);
+  return elements;
+}
+
+/// Whether floats are the numbers expected, rounded nowhere; one NaN is like another.
+void check_exactly(const std::vector<float>& actual, const std::vector<double>& expected) {
+  REQUIRE(actual.size() == expected.size());
+  std::size_t wrong = 0;
+  for (std::size_t k = 0; k < actual.size(); ++k) {
+    const auto given = static_cast<double>(actual[k]);
+    if (given != expected[k] && !(std::isnan(given) && std::isnan(expected[k]))) ++wrong;
+  }
+  CHECK(wrong == 0);
+}
+
+/// A tensor of all numbers of 16 bits.
+TensorData all_of_16_bits(std::uint32_t type) {
+  TensorData tensor{type, {256, 256}, ""};
+  for (unsigned bits = 0; bits < 65536; ++bits) tensor.bytes += raw(static_cast<std::uint16_t>(bits));
+  return tensor;
+}
+
+}  // namespace
+
+TEST_CASE("values of every type are read as they were written") {
+  const TempFile written(small_contents().bytes());
+  const GgufFile file(written.path());
+  CHECK(stored<std::uint64_t>(file, "u8") == 200);
+  CHECK(stored<std::int64_t>(file, "i8") == -100);
+  CHECK(stored<std::uint64_t>(file, "u16") == 60000);
+  CHECK(stored<std::int64_t>(file, "i16") == -30000);
+  CHECK(stored<std::uint64_t>(file, "u32") == 4000000000U);
+  CHECK(stored<std::int64_t>(file, "i32") == -2000000000);
+  CHECK(stored<double>(file, "f32") == -0.15625);
+  CHECK(stored<bool>(file, "yes"));
+  CHECK_FALSE(stored<bool>(file, "no"));
+  CHECK(stored<std::string_view>(file, "text") == "a text with \xe2\x82\xac");
+  CHECK(stored<std::string_view>(file, "empty").empty());
+  CHECK(stored<std::uint64_t>(file, "u64") == 18000000000000000000U);
+  CHECK(stored<std::int64_t>(file, "i64") == -9000000000000000000);
+  CHECK(stored<double>(file, "f64") == 0.1);
+  CHECK(stored<GgufArray>(file, "floats").type == dca_lm::ValueType::float32);
+  CHECK(stored<GgufArray>(file, "floats").bytes.size() == 8);
+  CHECK(stored<GgufArray>(file, "nested").type == dca_lm::ValueType::array);
+  CHECK(stored<GgufArray>(file, "nested").count == 2);
+  CHECK(file.find("another") == nullptr);
+}
+
+TEST_CASE("getters give what was written") {
+  const TempFile written(small_contents().bytes());
+  const GgufFile file(written.path());
+  CHECK(file.integer("u8", 200, 200) == 200);
+  CHECK(file.integer("u64", 0, UINT64_MAX) == 18000000000000000000U);
+  CHECK(file.number("f32") == -0.15625);
+  CHECK(file.number("f64") == 0.1);
+  CHECK(file.string("text") == "a text with \xe2\x82\xac");
+  CHECK(file.strings("texts") == std::vector<std::string_view>{"one", "", "three"});
+  CHECK(file.int32s("int32s") == std::vector<std::int32_t>{1, -2, 3});
+  CHECK(file.int32s("nothing").empty());
+  CHECK(file.optional_integer("u16", 0, 60000) == 60000);
+  CHECK(file.optional_integer("another", 0, 1) == std::nullopt);
+}
+
+TEST_CASE("getters refuse other types, missing keys and numbers out of range by the key's name") {
+  const TempFile written(small_contents().bytes());
+  const GgufFile file(written.path());
+  CHECK_THAT(error_of([&] { file.integer("another", 0, 1); }), contains("the file has no another"));
+  CHECK_THAT(error_of([&] { file.integer("text", 0, 1); }), contains("text: wrong type; must be an integer"));
+  CHECK_THAT(error_of([&] { file.integer("f32", 0, 1); }), contains("f32: wrong type"));
+  CHECK_THAT(error_of([&] { file.integer("yes", 0, 1); }), contains("yes: wrong type"));
+  CHECK_THAT(error_of([&] { file.integer("u8", 0, 199); }), contains("u8: 200; must be from 0 to 199"));
+  CHECK_THAT(error_of([&] { file.integer("u8", 201, 300); }), contains("u8: 200; must be from 201 to 300"));
+  CHECK_THAT(error_of([&] { file.integer("i8", 0, UINT64_MAX); }), contains("i8: -100; must be from 0"));
+  CHECK_THAT(error_of([&] { file.optional_integer("u8", 0, 1); }), contains("u8: 200"));
+  CHECK_THAT(error_of([&] { file.number("u8"); }), contains("u8: wrong type"));
+  CHECK_THAT(error_of([&] { file.string("u8"); }), contains("u8: wrong type; must be a string"));
+  CHECK_THAT(error_of([&] { file.strings("int32s"); }), contains("int32s: wrong type; must be an array of strings"));
+  CHECK_THAT(error_of([&] { file.strings("text"); }), contains("text: wrong type"));
+  CHECK_THAT(error_of([&] { file.int32s("floats"); }), contains("floats: wrong type"));
+}
+
+TEST_CASE("a number that is not finite is refused") {
+  GgufContents contents;
+  contents.set("nan", value(std::nanf("")));
+  contents.set("infinite", value(HUGE_VAL));
+  const TempFile written(contents.bytes());
+  const GgufFile file(written.path());
+  CHECK_THAT(error_of([&] { file.number("nan"); }), contains("nan: nan; must be finite"));
+  CHECK_THAT(error_of([&] { file.number("infinite"); }), contains("must be finite"));
+}
+
+TEST_CASE("version 2 is read as version 3 is") {
+  GgufContents contents = small_contents();
+  contents.version = 2;
+  const TempFile written(contents.bytes());
+  CHECK(GgufFile(written.path()).tensors().size() == 3);
+}
+
+TEST_CASE("tensors lie where the alignment of the file puts them") {
+  for (const std::uint32_t alignment : {8U, 32U, 256U}) {
+    GgufContents contents = small_contents();
+    contents.alignment = alignment;
+    contents.set("general.alignment", value(alignment));
+    const TempFile written(contents.bytes());
+    const GgufFile file(written.path());
+    const dca_lm::GgufTensor* const third = file.find_tensor("third");
+    REQUIRE(third != nullptr);
+    CHECK(third->shape == std::vector<std::uint64_t>{32, 2});
+    CHECK(third->bytes.size() == 68);
+    CHECK(std::all_of(third->bytes.begin(), third->bytes.end(), [](std::byte b) { return b == std::byte{3}; }));
+  }
+}
+
+TEST_CASE("every number of 16 bits is read as IEEE 754 and bfloat16 define it") {
+  for (const std::uint32_t type : {f16_type, bf16_type}) {
+    const TensorData tensor = all_of_16_bits(type);
+    check_exactly(through_file(tensor), decoded(tensor));
+  }
+}
+
+TEST_CASE("a block of each quantised type has the elements of its definition") {
+  // d = 0.5, m = -3 as halves; nibbles 0 to 15 in the low halves, 15 to 0 in the high ones.
+  const std::string d = raw(std::uint16_t{0x3800}), m = raw(std::uint16_t{0xc200});
+  std::string nibbles, all_bytes;
+  for (int k = 0; k < 16; ++k) nibbles += static_cast<char>(k | (15 - k) << 4);
+  for (int first = -128; first < 128; first += 32) {
+    all_bytes += d;
+    for (int k = first; k < first + 32; ++k) all_bytes += static_cast<char>(k);
+  }
+  const std::vector<float> q4_0 = through_file({q4_0_type, {32}, d + nibbles});
+  const std::vector<float> q4_1 = through_file({q4_1_type, {32}, d + m + nibbles});
+  const std::vector<float> q8_0 = through_file({q8_0_type, {256}, all_bytes});
+  for (std::size_t k = 0; k < 16; ++k) {
+    const auto low = static_cast<float>(k), high = 15 - low;
+    CHECK(q4_0[k] == 0.5f * (low - 8));
+    CHECK(q4_0[k + 16] == 0.5f * (high - 8));
+    CHECK(q4_1[k] == 0.5f * low - 3);
+    CHECK(q4_1[k + 16] == 0.5f * high - 3);
+  }
+  for (std::size_t k = 0; k < 256; ++k) CHECK(q8_0[k] == 0.5f * (static_cast<float>(k) - 128));
+}
+
+TEST_CASE("random tensors of each type are read exactly") {
+  Random random(1);
+  for (const std::uint32_t type : all_types) {
+    const TensorData tensor = random_tensor(type, {64, 3, 5}, 2.0, random);
+    check_exactly(through_file(tensor), decoded(tensor));
+  }
+}
+
+TEST_CASE("rows of a tensor are those of the whole") {
+  Random random(2);
+  for (const std::uint32_t type : all_types) {
+    GgufContents contents;
+    contents.tensors.push_back({"x", random_tensor(type, {32, 7}, 1.0, random)});
+    const TempFile written(contents.bytes());
+    const GgufFile file(written.path());
+    std::vector<float> some(2 * 32);
+    dca_lm::dequantize_rows(*file.find_tensor("x"), 3, some);
+    const std::vector<double> all = decoded(contents.tensors[0].data);
+    check_exactly(some, {all.begin() + 3 * 32, all.begin() + 5 * 32});
+  }
+}

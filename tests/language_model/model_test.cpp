@@ -1,0 +1,301 @@
+// The forward pass against its definition in double, and sessions in pieces.
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "error_of.hpp"
+#include "forward.hpp"
+#include "open_model_parts.hpp"
+#include "passkey.hpp"
+#include "perplexity.hpp"
+#include "support/bounds.hpp"
+#include "support/catch.hpp"
+#include "temp_file.hpp"
+
+using namespace dca_lm_test;
+using dca_test::contains;
+namespace reference = dca_test::reference;
+
+namespace {
+
+constexpr std::int64_t length = 90;  // tokens: beyond the trained window of 64, and many chunks
+
+std::vector<Token> random_tokens(std::int64_t count, Random& random) {
+  std::vector<Token> tokens;
+  for (std::int64_t k = 0; k < count; ++k) {
+    tokens.push_back(static_cast<Token>(random.integer(0, static_cast<std::ptrdiff_t>(tiny_vocabulary()) - 1)));
+  }
+  return tokens;
+}
+
+/// YaRN's ramp over the pairs (Peng et al. 2023, beta_fast 32 and beta_slow 1) and its 0.1 ln(scale) + 1.
+reference::Rope yarn(const TinySizes& sizes, double scale) {
+  const auto dim = static_cast<double>(sizes.rotary_dim);
+  const auto pair_that_turns = [&](double times) {
+    const double positions_per_turn = static_cast<double>(sizes.trained_window) / times;
+    return dim * std::log(positions_per_turn / (2 * std::acos(-1.0))) / (2 * std::log(sizes.theta));
+  };
+  const double low = std::max(0.0, std::floor(pair_that_turns(32)));
+  const double high = std::min(dim - 1, std::ceil(pair_that_turns(1)));
+  reference::Rope rope{reference::inverse_frequencies(sizes.rotary_dim, sizes.theta), 0.1 * std::log(scale) + 1, true};
+  for (std::size_t m = 0; m < rope.inv_freq.size(); ++m) {
+    const double slowed = std::min(1.0, std::max(0.0, (static_cast<double>(m) - low) / (high - low)));
+    rope.inv_freq[m] *= 1 - slowed + slowed / scale;
+  }
+  return rope;
+}
+
+AttentionByDefinition by_definition(const Choice& choice, const TinySizes& sizes, GgufContents& model) {
+  const auto dim = static_cast<double>(sizes.rotary_dim);
+  const double theta = choice.name == "ntk" ? sizes.theta * std::pow(choice.rope_scale, dim / (dim - 2)) : sizes.theta;
+  const double position_scale = choice.name == "linear" ? choice.rope_scale : 1.0;
+  AttentionByDefinition attention;
+  attention.rope = {reference::inverse_frequencies(sizes.rotary_dim, theta, position_scale), 1.0, true};
+  if (choice.name == "yarn") attention.rope = yarn(sizes, choice.rope_scale);
+  if (choice.name == "dca") attention.positions = reference::dual_chunk(choice.chunk_size, choice.local_window);
+  if (sizes.frequency_divisors) {
+    const std::vector<double> divisors = decoded(model.tensor("rope_freqs.weight").data);
+    for (std::size_t m = 0; m < divisors.size(); ++m) attention.rope.inv_freq[m] /= divisors[m];
+  }
+  return attention;
+}
+
+/// How far log probabilities in float may be from exact ones. A state goes through 3 products a layer, one after the
+/// other, an attention, and the product with the vocabulary; each is a sum of at most `terms` terms and adds a relative
+/// error of at most terms * u of its terms' size. RMSNorm keeps that size near 1, and the last product makes it that of
+/// the logits, of which the log probabilities span at least half.
+double bound(const TinySizes& sizes, const dca_test::Array& expected) {
+  const double unit_roundoff = 0.5 * static_cast<double>(std::numeric_limits<float>::epsilon());
+  const auto terms = static_cast<double>(std::max({sizes.width, sizes.hidden, length}));
+  const auto products = static_cast<double>(4 * sizes.layers + 1);
+  return products * terms * unit_roundoff * dca_test::largest_finite(expected);
+}
+
+double largest_difference(const std::vector<float>& a, const std::vector<float>& b) {
+  if (a.size() != b.size()) return HUGE_VAL;
+  double largest = 0;
+  for (std::size_t k = 0; k < a.size(); ++k) {
+    const double difference = std::abs(static_cast<double>(a[k]) - static_cast<double>(b[k]));
+    if (!(difference <= largest)) largest = difference;
+  }
+  return largest;
+}
+
+const std::vector<Choice> all_choices = {
+    {.name = "rope"},
+    {.name = "linear", .rope_scale = 2.0},
+    {.name = "ntk", .rope_scale = 2.0},
+    {.name = "yarn", .rope_scale = 3.0},
+    {.name = "dca", .chunk_size = 24, .local_window = 8},
+    {.name = "dca", .chunk_size = 7, .local_window = 5},
+    {.name = "dca", .chunk_size = 16, .local_window = 0},
+};
+
+/// A random model in a file, opened.
+struct Tiny {
+  explicit Tiny(std::uint64_t stream, const TinySizes& of = {})
+      : sizes(of),
+        random(stream),
+        contents(make_tiny_model(sizes, random)),
+        file(contents.bytes()),
+        model(file.path()) {}
+
+  /// Checks all attentions against their definitions.
+  void check_all() {
+    const std::vector<Token> tokens = random_tokens(length, random);
+    for (const Choice& choice : all_choices) {
+      INFO(choice.name << ", chunk_size " << choice.chunk_size);
+      const auto expected =
+          log_probabilities_by_definition(contents, sizes, tokens, by_definition(choice, sizes, contents));
+      CHECK(dca_test::largest_error(model.log_probabilities(choice, tokens), expected) < bound(sizes, expected));
+    }
+  }
+
+  TinySizes sizes;
+  Random random;
+  GgufContents contents;
+  TempFile file;
+  OpenModel model;
+};
+
+}  // namespace
+
+TEST_CASE("log probabilities are those of the definition, for every attention") { Tiny(10).check_all(); }
+
+TEST_CASE("log probabilities are those of the definition, with a head and frequency divisors of the file's own") {
+  Tiny(11, {.own_head = true, .frequency_divisors = true}).check_all();
+}
+
+TEST_CASE("log probabilities are those of the definition, for partial rotary and kv heads of each query head") {
+  Tiny(12, {.layers = 1, .width = 64, .heads = 4, .kv_heads = 4, .hidden = 32, .rotary_dim = 8}).check_all();
+}
+
+TEST_CASE("the bound tells the attentions apart") {
+  Tiny tiny(13);
+  const std::vector<Token> tokens = random_tokens(length, tiny.random);
+  std::vector<std::vector<float>> results;
+  for (const Choice& choice : all_choices) results.push_back(tiny.model.log_probabilities(choice, tokens));
+  const auto expected = log_probabilities_by_definition(tiny.contents, tiny.sizes, tokens,
+                                                        by_definition(all_choices[0], tiny.sizes, tiny.contents));
+  for (std::size_t a = 0; a < results.size(); ++a) {
+    for (std::size_t b = 0; b < a; ++b) {
+      INFO(all_choices[a].name << " and " << all_choices[b].name);
+      CHECK(largest_difference(results[a], results[b]) > 50 * bound(tiny.sizes, expected));
+    }
+  }
+}
+
+TEST_CASE("kv heads are as many as heads where the file does not say") {
+  Tiny tiny(14, {.layers = 1, .heads = 4, .kv_heads = 4});
+  const std::vector<Token> tokens = random_tokens(length, tiny.random);
+  GgufContents silent = tiny.contents;
+  silent.erase("llama.attention.head_count_kv");
+  silent.erase("llama.rope.dimension_count");
+  silent.erase("llama.rope.freq_base");
+  const TempFile file(silent.bytes());
+  CHECK(OpenModel(file.path()).log_probabilities({}, tokens) == tiny.model.log_probabilities({}, tokens));
+}
+
+TEST_CASE("a text read in pieces is the text read at once") {
+  Tiny tiny(15);
+  const std::vector<Token> tokens = random_tokens(length, tiny.random);
+  for (const Choice& choice : all_choices) {
+    const auto expected = log_probabilities_by_definition(tiny.contents, tiny.sizes, tokens,
+                                                          by_definition(choice, tiny.sizes, tiny.contents));
+    for (const std::ptrdiff_t step : {1, 7, 16, 89}) {
+      INFO(choice.name << ", chunk_size " << choice.chunk_size << ", " << step << " tokens at a time");
+      CHECK(dca_test::largest_error(tiny.model.log_probabilities(choice, tokens, step), expected) <
+            bound(tiny.sizes, expected));
+    }
+  }
+}
+
+TEST_CASE("the number of threads does not change a bit") {
+  Tiny tiny(16);
+  const std::vector<Token> tokens = random_tokens(300, tiny.random);  // three blocks of rows
+  const OpenModel threaded(tiny.file.path(), 3);
+  for (const Choice& choice : all_choices) {
+    INFO(choice.name);
+    CHECK(threaded.log_probabilities(choice, tokens) == tiny.model.log_probabilities(choice, tokens));
+  }
+}
+
+TEST_CASE("what was truncated leaves no trace") {
+  Tiny tiny(17);
+  const std::vector<Token> tokens = random_tokens(60, tiny.random), others = random_tokens(60, tiny.random);
+  const OpenModel::Parts& parts = tiny.model.parts();
+  for (const Choice& choice : all_choices) {
+    const dca_lm::Attention attention = parts.attention(choice);
+    dca_lm::Session fresh(parts.model, attention, parts.device, 60), used(parts.model, attention, parts.device, 60);
+    fresh.read(std::span(tokens).first(25), 1);
+    const dca_lm::Matrix expected = fresh.read(std::span(tokens).last(35), 35);
+
+    used.read(std::span(tokens).first(25), 1);
+    used.read(std::span(others).first(35), 1);
+    used.truncate(25);
+    CHECK(used.length() == 25);
+    CHECK(used.read(std::span(tokens).last(35), 35) == expected);
+    used.truncate(100);
+    CHECK(used.length() == 60);
+  }
+}
+
+TEST_CASE("a session gives the last states that were asked for, at most all") {
+  Tiny tiny(18);
+  const std::vector<Token> tokens = random_tokens(20, tiny.random);
+  const OpenModel::Parts& parts = tiny.model.parts();
+  const dca_lm::Attention attention = parts.attention({});
+  dca_lm::Session session(parts.model, attention, parts.device, 20);
+  const dca_lm::Matrix all = session.read(tokens, 50);
+  REQUIRE(all.rows() == 20);
+  session.truncate(0);
+  // Normalised in other company, sums of `width` squares may be rounded otherwise.
+  const float rounding = static_cast<float>(tiny.sizes.width) * std::numeric_limits<float>::epsilon();
+  const dca_lm::Matrix last = session.read(tokens, 3);
+  REQUIRE(last.rows() == 3);
+  CHECK((last - all.bottomRows(3)).cwiseAbs().maxCoeff() < rounding * all.cwiseAbs().maxCoeff());
+}
+
+TEST_CASE("what a session cannot read is refused and changes nothing") {
+  Tiny tiny(19);
+  const std::vector<Token> tokens = random_tokens(12, tiny.random);
+  const OpenModel::Parts& parts = tiny.model.parts();
+  const dca_lm::Attention attention = parts.attention({.name = "dca", .chunk_size = 6, .local_window = 2});
+  dca_lm::Session session(parts.model, attention, parts.device, 10), other(parts.model, attention, parts.device, 10);
+  session.read(std::span(tokens).first(4), 1);
+  other.read(std::span(tokens).first(4), 1);
+
+  CHECK_THAT(error_of([&] { session.read(std::span(tokens).first(7), 1); }),
+             contains("7 tokens after 4; there is room for 10"));
+  CHECK_THAT(error_of([&] { session.read({}, 1); }), contains("0 tokens after 4"));
+  for (const Token token : {-1, static_cast<Token>(tiny_vocabulary())}) {
+    const std::vector<Token> wrong = {1, token};
+    CHECK_THAT(error_of([&] { session.read(wrong, 1); }),
+               contains("token " + std::to_string(token) + " is not in the vocabulary"));
+  }
+  CHECK(session.length() == 4);
+  CHECK(session.read(std::span(tokens).last(6), 6) == other.read(std::span(tokens).last(6), 6));
+}
+
+TEST_CASE("attentions that cannot be are refused by name") {
+  const Tiny tiny(20);
+  const auto make = [&](const Choice& choice) { return tiny.model.parts().attention(choice); };
+  CHECK_THAT(error_of([&] { make({.name = "sparse"}); }), contains("--attention sparse; must be dca, rope"));
+  for (const Choice& choice :
+       {Choice{.name = "dca", .chunk_size = 0}, Choice{.name = "dca", .chunk_size = 4, .local_window = 4},
+        Choice{.name = "dca", .chunk_size = 4, .local_window = -1}, Choice{.name = "ntk", .rope_scale = 0.5},
+        Choice{.name = "yarn", .rope_scale = 0.0}, Choice{.name = "linear", .rope_scale = 0.0}}) {
+    CHECK_THROWS_AS(make(choice), std::invalid_argument);
+  }
+}
+
+TEST_CASE("negative log likelihoods are those of the tokens that come") {
+  Tiny tiny(21);
+  const std::vector<Token> tokens = random_tokens(200, tiny.random);
+  for (const Choice& choice : all_choices) {
+    const std::vector<double> nll = tiny.model.negative_log_likelihoods(choice, tokens);
+    const std::vector<float> scores = tiny.model.log_probabilities(choice, {tokens.begin(), tokens.end() - 1});
+    REQUIRE(nll.size() == tokens.size() - 1);
+    for (std::size_t k = 0; k < nll.size(); ++k) {
+      const std::size_t target =
+          k * static_cast<std::size_t>(tiny_vocabulary()) + static_cast<std::size_t>(tokens[k + 1]);
+      REQUIRE(nll[k] == dca_test::Approx(-static_cast<double>(scores[target])).margin(1e-4));
+    }
+  }
+}
+
+TEST_CASE("a bucket's perplexity is exp of its mean, and the last bucket may be shorter") {
+  const std::vector<double> nll = {1, 3, 2, 2, 5};
+  const auto buckets = dca_lm::perplexity_buckets(nll, 2);
+  REQUIRE(buckets.size() == 3);
+  for (std::size_t k = 0; k < 3; ++k) CHECK(buckets[k].from == static_cast<std::ptrdiff_t>(2 * k));
+  CHECK(buckets[1].to == 4);
+  CHECK(buckets[2].to == 5);
+  CHECK(buckets[0].perplexity == dca_test::Approx(std::exp(2.0)));
+  CHECK(buckets[2].perplexity == dca_test::Approx(std::exp(5.0)));
+}
+
+TEST_CASE("passkey trials ask for five digits at even depths, again the same for a seed") {
+  Tiny tiny(22);
+  const OpenModel::Parts& parts = tiny.model.parts();
+  const dca_lm::Attention attention = parts.attention({.name = "dca", .chunk_size = 24, .local_window = 8});
+  const auto trials = [&](std::uint32_t seed, std::ptrdiff_t count) {
+    return dca_lm::passkey_trials(parts.model, parts.tokenizer, attention, parts.device, {600, count, seed},
+                                  [](double) {});
+  };
+  const auto three = trials(5, 3), again = trials(5, 3), others = trials(6, 3);
+  REQUIRE(three.size() == 3);
+  for (std::size_t k = 0; k < 3; ++k) {
+    CHECK(three[k].depth == dca_test::Approx(0.1 + 0.4 * static_cast<double>(k)));
+    CHECK(three[k].expected.size() == 5);
+    CHECK(three[k].expected == again[k].expected);
+    CHECK(three[k].answer == again[k].answer);
+    CHECK(three[k].expected != others[k].expected);
+  }
+  CHECK(trials(5, 1)[0].depth == 0.5);
+  CHECK_THAT(
+      error_of([&] {
+        dca_lm::passkey_trials(parts.model, parts.tokenizer, attention, parts.device, {100, 1, 1}, [](double) {});
+      }),
+      contains("--tokens 100; the prompt alone takes"));
+}

@@ -1,0 +1,24 @@
+// What OpenModel holds, for tests that use the program's classes themselves.
+#pragma once
+
+#include "model.hpp"
+#include "open_model.hpp"
+
+namespace dca_lm_test {
+
+struct OpenModel::Parts {
+  Parts(const std::string& path, int threads)
+      : pool(threads), device(&pool, threads), file(path), tokenizer(file), model(file, device) {}
+
+  dca_lm::Attention attention(const Choice& choice) const {
+    return {{choice.name, choice.chunk_size, choice.local_window, choice.rope_scale}, model.config().rope};
+  }
+
+  Eigen::ThreadPool pool;
+  Eigen::ThreadPoolDevice device;
+  dca_lm::GgufFile file;
+  dca_lm::Tokenizer tokenizer;
+  dca_lm::LlamaModel model;
+};
+
+}  // namespace dca_lm_test

@@ -1,0 +1,191 @@
+// dca_lm as its users meet it: options, output, exit codes.
+#include <sys/wait.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstdio>
+#include <nlohmann/json.hpp>
+#include <numeric>
+
+#include "open_model.hpp"
+#include "support/catch.hpp"
+#include "temp_file.hpp"
+#include "tiny_model.hpp"
+
+using namespace dca_lm_test;
+using dca_test::contains;
+using nlohmann::json;
+
+namespace {
+
+struct Outcome {
+  int exit_code;
+  std::string output;  // both streams
+};
+
+/// Runs dca_lm with arguments that need no quoting but a path's.
+Outcome run(const std::string& arguments) {
+  const std::string command = "'" DCA_LM_PROGRAM "' " + arguments + " 2>&1 </dev/null";
+  FILE* const stream = ::popen(command.c_str(), "r");
+  if (stream == nullptr) throw std::runtime_error("popen failed");
+  std::string output;
+  std::array<char, 4096> buffer;
+  for (std::size_t count; (count = std::fread(buffer.data(), 1, buffer.size(), stream)) > 0;) {
+    output.append(buffer.data(), count);
+  }
+  const int status = ::pclose(stream);
+  return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, output};
+}
+
+/// A tiny model, a text of about 190 tokens, and a place for results.
+struct Files {
+  Random random{30};
+  TempFile model{make_tiny_model({}, random).bytes()};
+  std::string sentences =
+      "The whale is a mammal, and in 1812 there was another one; \xe2\x80\x9cthe sea\xe2\x80\x9d, they said.\n"
+      "Then the rain came over the hills in the north, and the other 12 went home without a word.\n"
+      "There are no more of them in the harbour.\n";
+  TempFile text{sentences};
+  TempFile results{""};
+
+  std::string ppl(const std::string& options) const {
+    return "ppl --model " + model.path() + " --text " + text.path() + " " + options;
+  }
+  std::string passkey(const std::string& options) const { return "passkey --model " + model.path() + " " + options; }
+};
+
+double perplexity(const std::vector<double>& nll, std::ptrdiff_t from, std::ptrdiff_t to) {
+  return std::exp(std::accumulate(nll.begin() + from, nll.begin() + to, 0.0) / static_cast<double>(to - from));
+}
+
+/// The program fails, neither with a signal nor with a sanitizer's report, and says why.
+void check_refused(const std::string& arguments, const std::string& message) {
+  const Outcome outcome = run(arguments);
+  INFO(arguments);
+  CHECK(outcome.exit_code > 0);
+  CHECK(outcome.exit_code < 126);
+  CHECK_THAT(outcome.output, contains(message));
+  CHECK(outcome.output.find("Sanitizer") == std::string::npos);
+}
+
+}  // namespace
+
+TEST_CASE("ppl writes the perplexity of the text, whole and by bucket, as JSON") {
+  const Files files;
+  const OpenModel model(files.model.path());
+  std::vector<Token> tokens = model.tokenizer().encode(files.sentences);
+  REQUIRE(tokens.size() > 150);
+  tokens.resize(150 + 1);
+  for (const Choice& choice : {Choice{.name = "dca", .chunk_size = 48, .local_window = 8}, Choice{.name = "rope"},
+                               Choice{.name = "yarn", .rope_scale = 150.0 / 64}}) {
+    const std::string window = choice.name == "dca" ? " --chunk-size 48 --local-window 8" : "";
+    const Outcome outcome = run(files.ppl("--tokens 150 --bucket 64 --threads 2 --nll --attention " + choice.name +
+                                          window + " --json " + files.results.path()));
+    INFO(outcome.output);
+    REQUIRE(outcome.exit_code == 0);
+    const json written = json::parse(files.results.read());
+    const std::vector<double> nll = model.negative_log_likelihoods(choice, tokens);
+    CHECK(written.at("attention") == choice.name);
+    CHECK(written.at("tokens") == 150);
+    CHECK(written.at("seconds").get<double>() >= 0);
+    CHECK(written.at("perplexity").get<double>() == dca_test::Approx(perplexity(nll, 0, 150)).epsilon(1e-9));
+    CHECK(written.at("nll").get<std::vector<double>>().size() == 150);
+    REQUIRE(written.at("buckets").size() == 3);
+    for (std::ptrdiff_t k = 0; k < 3; ++k) {
+      const json& bucket = written.at("buckets").at(static_cast<std::size_t>(k));
+      const std::ptrdiff_t from = 64 * k, to = std::min<std::ptrdiff_t>(from + 64, 150);
+      CHECK(bucket.at("from") == from);
+      CHECK(bucket.at("to") == to);
+      CHECK(bucket.at("perplexity").get<double>() == dca_test::Approx(perplexity(nll, from, to)).epsilon(1e-9));
+    }
+  }
+}
+
+TEST_CASE("what is not said about the attention follows from the trained window") {
+  const Files files;
+  const auto written = [&](const std::string& options) {
+    const Outcome outcome = run(files.ppl("--tokens 128 --json " + files.results.path() + " --attention " + options));
+    INFO(outcome.output);
+    REQUIRE(outcome.exit_code == 0);
+    return json::parse(files.results.read());
+  };
+  const json dca = written("dca"), small_chunk = written("dca --chunk-size 4"), ntk = written("ntk");
+  CHECK(dca.at("trained_window") == 64);
+  CHECK(dca.at("chunk_size") == 48);
+  CHECK(dca.at("local_window") == 8);
+  CHECK(small_chunk.at("chunk_size") == 4);
+  CHECK(small_chunk.at("local_window") == 3);
+  CHECK(ntk.at("rope_scale") == 2.0);
+  CHECK(written("dca --local-window 0").at("local_window") == 0);
+  CHECK(written("linear --rope-scale 4").at("rope_scale") == 4.0);
+}
+
+TEST_CASE("passkey prints a score and writes every trial") {
+  const Files files;
+  const Outcome outcome =
+      run(files.passkey("--tokens 600 --trials 2 --seed 7 --attention dca --json " + files.results.path()));
+  INFO(outcome.output);
+  REQUIRE(outcome.exit_code == 0);
+  CHECK_THAT(outcome.output, contains(" of 2, in "));
+  const json written = json::parse(files.results.read());
+  CHECK(written.at("seed") == 7);
+  REQUIRE(written.at("trials").size() == 2);
+  int correct = 0;
+  for (const json& trial : written.at("trials")) {
+    CHECK(trial.at("expected").get<std::string>().size() == 5);
+    CHECK(trial.at("answer").is_string());
+    correct += trial.at("correct").get<bool>() ? 1 : 0;
+  }
+  CHECK(written.at("correct") == correct);
+  CHECK_THAT(outcome.output, contains(std::to_string(correct) + " of 2, in "));
+}
+
+TEST_CASE("help names the subcommands") {
+  const Outcome outcome = run("--help");
+  CHECK(outcome.exit_code == 0);
+  CHECK_THAT(outcome.output, contains("ppl"));
+  CHECK_THAT(outcome.output, contains("passkey"));
+}
+
+TEST_CASE("wrong options are refused by name") {
+  const Files files;
+  check_refused("", "subcommand");
+  check_refused("perplexity", "subcommand");
+  check_refused(files.ppl("--tokens 10"), "--attention");
+  check_refused(files.ppl("--attention dca"), "--tokens");
+  check_refused(files.ppl("--tokens 10 --attention sparse"), "--attention: sparse");
+  check_refused(files.ppl("--tokens 0 --attention dca"), "--tokens");
+  check_refused(files.ppl("--tokens ten --attention dca"), "--tokens");
+  check_refused(files.ppl("--tokens 10 --attention dca --chunk-size 0"), "--chunk-size");
+  check_refused(files.ppl("--tokens 10 --attention dca --local-window -1"), "--local-window");
+  check_refused(files.ppl("--tokens 10 --attention dca --chunk-size 8 --local-window 8"), "local_window: 8");
+  check_refused(files.ppl("--tokens 10 --attention ntk --rope-scale 0.5"), "--rope-scale");
+  check_refused(files.ppl("--tokens 10 --attention dca --threads 0"), "--threads");
+  check_refused(files.ppl("--tokens 10 --attention dca --bucket 0"), "--bucket");
+  check_refused(files.ppl("--tokens 10 --attention dca --colour"), "--colour");
+  check_refused(files.passkey("--tokens 600 --attention dca --trials 0"), "--trials");
+  check_refused(files.passkey("--tokens 100 --attention dca"), "--tokens 100; the prompt alone takes");
+}
+
+TEST_CASE("files that are missing or of another kind are refused by name") {
+  const Files files;
+  check_refused("ppl --model /no/such.gguf --text " + files.text.path() + " --tokens 9 --attention dca", "--model");
+  check_refused("ppl --model " + files.model.path() + " --text /no/such.txt --tokens 9 --attention dca", "--text");
+  check_refused("ppl --model " + files.text.path() + " --text " + files.text.path() + " --tokens 9 --attention dca",
+                "not a GGUF file");
+  check_refused("ppl --model " + files.model.path() + " --text " + files.model.path() + " --tokens 9 --attention dca",
+                "not UTF-8 at byte");
+  check_refused("ppl --model " + files.model.path() + " --text " + files.results.path() + " --tokens 9 --attention dca",
+                "the file is empty");
+  check_refused(files.ppl("--tokens 9 --attention dca --json /no/such/folder/results.json"), "--json /no/such/folder");
+}
+
+TEST_CASE("a text with too few tokens is refused with their number") {
+  const Files files;
+  const OpenModel model(files.model.path());
+  const std::size_t count = model.tokenizer().encode(files.sentences).size();
+  check_refused(files.ppl("--attention dca --tokens " + std::to_string(count)),
+                "--tokens " + std::to_string(count) + "; " + files.text.path() + " has " + std::to_string(count));
+  CHECK(run(files.ppl("--attention dca --tokens " + std::to_string(count - 1))).exit_code == 0);
+}

@@ -1,0 +1,85 @@
+// SmolLM2-135M-Instruct, where it is on this machine, against token ids and likelihoods computed with other software.
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <iostream>
+#include <nlohmann/json.hpp>
+
+#include "open_model.hpp"
+#include "support/catch.hpp"
+
+using namespace dca_lm_test;
+
+namespace {
+
+constexpr const char* golden_path = DCA_LM_GOLDEN;
+
+/// The model that was asked for by name, or nullptr.
+const char* given_model() {
+  const char* const given = std::getenv("DCA_LM_MODEL");
+  return given != nullptr && *given != '\0' ? given : nullptr;
+}
+
+std::string model_path() { return given_model() != nullptr ? given_model() : DCA_LM_DEFAULT_MODEL; }
+
+/// Whether there is nothing to compare, which the output tells.
+bool is_skipped() {
+  // A model that was asked for by name has to be there.
+  const bool no_model = given_model() == nullptr && !std::filesystem::exists(model_path());
+  const bool no_golden = !std::filesystem::exists(golden_path);
+  if (no_model) std::cout << "SKIPPED: no SmolLM2: script/demo fetches it, DCA_LM_MODEL names it" << std::endl;
+  if (no_golden) std::cout << "SKIPPED: no shared/golden/smollm2.json beside the repository" << std::endl;
+  return no_model || no_golden;
+}
+
+nlohmann::json golden() {
+  std::ifstream file(golden_path);
+  return nlohmann::json::parse(file);
+}
+
+/// Checks the likelihoods under `key` against those that the model finds with `choice`.
+void check_nll(const char* key, const Choice& choice) {
+  if (is_skipped()) return;
+  const OpenModel model(model_path(), 2);
+  const nlohmann::json expected = golden();
+  const auto tokens = expected.at("tokens").get<std::vector<Token>>();
+  const auto wanted = expected.at(key).get<std::vector<double>>();
+  const std::vector<double> nll = model.negative_log_likelihoods(choice, tokens);
+  REQUIRE(nll.size() == wanted.size());
+  double largest = 0;
+  for (std::size_t k = 0; k < nll.size(); ++k) {
+    INFO("position " << k);
+    REQUIRE(std::isfinite(nll[k]));
+    largest = std::max(largest, std::abs(nll[k] - wanted[k]));
+  }
+  std::cout << key << ": off by at most " << largest << " nats" << std::endl;
+  CHECK(largest < 2e-3);
+}
+
+}  // namespace
+
+TEST_CASE("SmolLM2's likelihoods with plain RoPE are those of PyTorch") { check_nll("nll_rope", {.name = "rope"}); }
+
+TEST_CASE("SmolLM2's likelihoods with DCA are those of PyTorch") {
+  check_nll("nll_dca_384_64", {.name = "dca", .chunk_size = 384, .local_window = 64});
+}
+
+TEST_CASE("SmolLM2's token ids are those of its own tokenizer") {
+  if (is_skipped()) return;
+  const OpenModel model(model_path(), 2);
+  const nlohmann::json expected = golden();
+  const dca_lm::Tokenizer& tokenizer = model.tokenizer();
+  for (const auto& one : expected.at("tokenizer_cases")) {
+    const auto text = one.at("text").get<std::string>();
+    INFO(text);
+    CHECK(tokenizer.encode(text) == one.at("ids").get<std::vector<Token>>());
+    CHECK(tokenizer.decode(one.at("ids").get<std::vector<Token>>()) == text);
+  }
+  // The text of the ids is theirs; encoded again it must fall into the same pieces.
+  const auto tokens = expected.at("tokens").get<std::vector<Token>>();
+  const std::string text = tokenizer.decode(tokens);
+  CHECK(text.size() == expected.at("text_bytes").get<std::size_t>());
+  CHECK(tokenizer.encode(text) == tokens);
+}
