@@ -6,7 +6,6 @@
 #include "error_of.hpp"
 #include "forward.hpp"
 #include "open_model_parts.hpp"
-#include "passkey.hpp"
 #include "perplexity.hpp"
 #include "support/bounds.hpp"
 #include "support/catch.hpp"
@@ -153,7 +152,8 @@ TEST_CASE("kv heads are as many as heads where the file does not say") {
   silent.erase("llama.rope.dimension_count");
   silent.erase("llama.rope.freq_base");
   const TempFile file(silent.bytes());
-  CHECK(OpenModel(file.path()).log_probabilities({}, tokens) == tiny.model.log_probabilities({}, tokens));
+  CHECK(largest_difference(OpenModel(file.path()).log_probabilities({}, tokens),
+                           tiny.model.log_probabilities({}, tokens)) == 0);
 }
 
 TEST_CASE("a text read in pieces is the text read at once") {
@@ -176,7 +176,8 @@ TEST_CASE("the number of threads does not change a bit") {
   const OpenModel threaded(tiny.file.path(), 3);
   for (const Choice& choice : all_choices) {
     INFO(choice.name);
-    CHECK(threaded.log_probabilities(choice, tokens) == tiny.model.log_probabilities(choice, tokens));
+    CHECK(largest_difference(threaded.log_probabilities(choice, tokens),
+                             tiny.model.log_probabilities(choice, tokens)) == 0);
   }
 }
 
@@ -194,7 +195,7 @@ TEST_CASE("what was truncated leaves no trace") {
     used.read(std::span(others).first(35), 1);
     used.truncate(25);
     CHECK(used.length() == 25);
-    CHECK(used.read(std::span(tokens).last(35), 35) == expected);
+    CHECK((used.read(std::span(tokens).last(35), 35) == expected));
     used.truncate(100);
     CHECK(used.length() == 60);
   }
@@ -234,7 +235,7 @@ TEST_CASE("what a session cannot read is refused and changes nothing") {
                contains("token " + std::to_string(token) + " is not in the vocabulary"));
   }
   CHECK(session.length() == 4);
-  CHECK(session.read(std::span(tokens).last(6), 6) == other.read(std::span(tokens).last(6), 6));
+  CHECK((session.read(std::span(tokens).last(6), 6) == other.read(std::span(tokens).last(6), 6)));
 }
 
 TEST_CASE("attentions that cannot be are refused by name") {
@@ -273,29 +274,4 @@ TEST_CASE("a bucket's perplexity is exp of its mean, and the last bucket may be 
   CHECK(buckets[2].to == 5);
   CHECK(buckets[0].perplexity == dca_test::Approx(std::exp(2.0)));
   CHECK(buckets[2].perplexity == dca_test::Approx(std::exp(5.0)));
-}
-
-TEST_CASE("passkey trials ask for five digits at even depths, again the same for a seed") {
-  Tiny tiny(22);
-  const OpenModel::Parts& parts = tiny.model.parts();
-  const dca_lm::Attention attention = parts.attention({.name = "dca", .chunk_size = 24, .local_window = 8});
-  const auto trials = [&](std::uint32_t seed, std::ptrdiff_t count) {
-    return dca_lm::passkey_trials(parts.model, parts.tokenizer, attention, parts.device, {600, count, seed},
-                                  [](double) {});
-  };
-  const auto three = trials(5, 3), again = trials(5, 3), others = trials(6, 3);
-  REQUIRE(three.size() == 3);
-  for (std::size_t k = 0; k < 3; ++k) {
-    CHECK(three[k].depth == dca_test::Approx(0.1 + 0.4 * static_cast<double>(k)));
-    CHECK(three[k].expected.size() == 5);
-    CHECK(three[k].expected == again[k].expected);
-    CHECK(three[k].answer == again[k].answer);
-    CHECK(three[k].expected != others[k].expected);
-  }
-  CHECK(trials(5, 1)[0].depth == 0.5);
-  CHECK_THAT(
-      error_of([&] {
-        dca_lm::passkey_trials(parts.model, parts.tokenizer, attention, parts.device, {100, 1, 1}, [](double) {});
-      }),
-      contains("--tokens 100; the prompt alone takes"));
 }

@@ -86,8 +86,8 @@ TEST_CASE("ppl writes the perplexity of the text, whole and by bucket, as JSON")
     REQUIRE(outcome.exit_code == 0);
     const json written = json::parse(files.results.read());
     const std::vector<double> nll = model.negative_log_likelihoods(choice, tokens);
-    CHECK(written.at("attention") == choice.name);
-    CHECK(written.at("tokens") == 150);
+    CHECK(written.at("attention").get<std::string>() == choice.name);
+    CHECK(written.at("tokens").get<int>() == 150);
     CHECK(written.at("seconds").get<double>() >= 0);
     CHECK(written.at("perplexity").get<double>() == dca_test::Approx(perplexity(nll, 0, 150)).epsilon(1e-9));
     CHECK(written.at("nll").get<std::vector<double>>().size() == 150);
@@ -95,8 +95,8 @@ TEST_CASE("ppl writes the perplexity of the text, whole and by bucket, as JSON")
     for (std::ptrdiff_t k = 0; k < 3; ++k) {
       const json& bucket = written.at("buckets").at(static_cast<std::size_t>(k));
       const std::ptrdiff_t from = 64 * k, to = std::min<std::ptrdiff_t>(from + 64, 150);
-      CHECK(bucket.at("from") == from);
-      CHECK(bucket.at("to") == to);
+      CHECK(bucket.at("from").get<std::ptrdiff_t>() == from);
+      CHECK(bucket.at("to").get<std::ptrdiff_t>() == to);
       CHECK(bucket.at("perplexity").get<double>() == dca_test::Approx(perplexity(nll, from, to)).epsilon(1e-9));
     }
   }
@@ -111,14 +111,14 @@ TEST_CASE("what is not said about the attention follows from the trained window"
     return json::parse(files.results.read());
   };
   const json dca = written("dca"), small_chunk = written("dca --chunk-size 4"), ntk = written("ntk");
-  CHECK(dca.at("trained_window") == 64);
-  CHECK(dca.at("chunk_size") == 48);
-  CHECK(dca.at("local_window") == 8);
-  CHECK(small_chunk.at("chunk_size") == 4);
-  CHECK(small_chunk.at("local_window") == 3);
-  CHECK(ntk.at("rope_scale") == 2.0);
-  CHECK(written("dca --local-window 0").at("local_window") == 0);
-  CHECK(written("linear --rope-scale 4").at("rope_scale") == 4.0);
+  CHECK(dca.at("trained_window").get<int>() == 64);
+  CHECK(dca.at("chunk_size").get<int>() == 48);
+  CHECK(dca.at("local_window").get<int>() == 8);
+  CHECK(small_chunk.at("chunk_size").get<int>() == 4);
+  CHECK(small_chunk.at("local_window").get<int>() == 3);
+  CHECK(ntk.at("rope_scale").get<double>() == 2.0);
+  CHECK(written("dca --local-window 0").at("local_window").get<int>() == 0);
+  CHECK(written("linear --rope-scale 4").at("rope_scale").get<double>() == 4.0);
 }
 
 TEST_CASE("passkey prints a score and writes every trial") {
@@ -129,7 +129,7 @@ TEST_CASE("passkey prints a score and writes every trial") {
   REQUIRE(outcome.exit_code == 0);
   CHECK_THAT(outcome.output, contains(" of 2, in "));
   const json written = json::parse(files.results.read());
-  CHECK(written.at("seed") == 7);
+  CHECK(written.at("seed").get<int>() == 7);
   REQUIRE(written.at("trials").size() == 2);
   int correct = 0;
   for (const json& trial : written.at("trials")) {
@@ -137,7 +137,7 @@ TEST_CASE("passkey prints a score and writes every trial") {
     CHECK(trial.at("answer").is_string());
     correct += trial.at("correct").get<bool>() ? 1 : 0;
   }
-  CHECK(written.at("correct") == correct);
+  CHECK(written.at("correct").get<int>() == correct);
   CHECK_THAT(outcome.output, contains(std::to_string(correct) + " of 2, in "));
 }
 
