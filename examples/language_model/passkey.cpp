@@ -10,15 +10,16 @@ namespace {
 
 constexpr const char* introduction =
     "There is an important info hidden inside a lot of irrelevant text. Find it and memorize them. I will quiz you "
-    "about "
-    "the important information there.\n";
+    "about the important information there.\n";
 constexpr const char* filler =
     " The grass is green. The sky is blue. The sun is yellow. Here we go. There and back again.";
 constexpr const char* question = "\nWhat is the pass key? The pass key is";
 constexpr Index answer_tokens = 8;
 
+// The usual second sentence ("K is the pass key") is turned around: small models complete "The pass key is" with the
+// words that they read last after it.
 std::string needle(const std::string& key) {
-  return "\nThe pass key is " + key + ". Remember it. " + key + " is the pass key.\n";
+  return "\nThe pass key is " + key + ". Remember it. The pass key is " + key + ".\n";
 }
 
 /// The first run of digits of a text.
