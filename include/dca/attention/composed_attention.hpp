@@ -1,16 +1,16 @@
 // The operator: any composition of parts under one softmax.
 #pragma once
 
-#include <tuple>
-
-#include "dca/attention/checks.hpp"
 #include "dca/attention/options.hpp"
 #include "dca/kernel/tile_loop.hpp"
+#include "dca/kv/cache.hpp"
 #include "dca/kv/dense.hpp"
+#include "dca/kv/paged_cache.hpp"
+#include "dca/kv/ragged.hpp"
 #include "dca/positions/chunk_part.hpp"
+#include "dca/tensor/checks.hpp"
 
 namespace dca {
-
 /// Attention over the union of the parts' key ranges, as one softmax in one pass. T, float or double, is the scalar of
 /// the arithmetic; tensors may hold it or a narrower type.
 ///
@@ -48,50 +48,136 @@ class ComposedAttention {
   template <class Device, class Q, class K, class V, class O>
   void operator()(const Device& device, TensorView<Q> query, TensorView<K> key, TensorView<V> value, TensorView<O> out,
                   const CallOptions<T>& options = {}) const {
+    using detail::check_equal;
+    const auto k = detail::checked_view<const K>("key", key, 4, true);
+    const auto v = detail::checked_view<const V>("value", value, 4, true);
+    check_equal("value", "batch", v.shape[0], "key", k.shape[0]);
+    check_equal("value", "length", v.shape[1], "key", k.shape[1]);
+    check_equal("value", "kv_heads", v.shape[2], "key", k.shape[2]);
+    operator()(device, query, DenseKeyValues<std::remove_const_t<K>, std::remove_const_t<V>>(k, v), out, options);
+  }
+
+  /// As above, with the keys and values of a KeyValueSource: a cache, some of the sequences of a paged one, a ragged
+  /// batch. Keys that a cache has rotated must be placed as this operator places them. Each sequence of the source has
+  /// a batch of query and out; with options.cu_seqlens, rows of a single one. By default the queries are the last
+  /// tokens of their sequence. Throws, besides, where the source was made for another layout, embedding or number of
+  /// sequences.
+  template <class Device, class Q, KeyValueSource Source, class O>
+  void operator()(const Device& device, TensorView<Q> query, const Source& source, TensorView<O> out,
+                  const CallOptions<T>& options = {}) const {
     static_assert(!std::is_const_v<O>, "out must be writable");
-    using detail::checked_view;
-    const TensorView<const Q> q = checked_view<const Q>("query", query, 4, true);
-    const TensorView<const K> k = checked_view<const K>("key", key, 4, true);
-    const TensorView<const V> v = checked_view<const V>("value", value, 4, true);
-    detail::AttentionCall<T, std::remove_const_t<Q>, O> call{q, checked_view("out", out, 4, true), {}, nullptr, 0};
-    check_shapes(q.shape, k.shape, v.shape, call.out.shape);
-    call.q_offset = checked_offset(options.q_offset, q.shape[1], k.shape[1]);
+    const auto q = detail::checked_view<const Q>("query", query, 4, true);
+    detail::AttentionCall<T, std::remove_const_t<Q>, O> call{
+        q, detail::checked_view("out", out, 4, true), {}, nullptr, options.q_offset, options.cu_seqlens};
+    check_shapes(q.shape, source, call.out.shape);
+    check_placement(source);
+    check_sequences(call, source);
     call.sink_logits = checked_sinks(options.sink_logits, q.shape[2]);
     if (options.lse.data != nullptr || options.lse.shape.rank() != 0) call.lse = checked_lse(options.lse, q.shape);
-    check_memory(call, k, v, options.sink_logits);
+    check_memory(call, source, options.sink_logits);
     if (q.shape[0] == 0 || q.shape[1] == 0) return;
 
-    const DenseKeyValues<std::remove_const_t<K>, std::remove_const_t<V>> source(k, v);
     const detail::AttentionParams<Layout> params{
         config_.chunks, config_.rope,
         config_.softmax_scale ? *config_.softmax_scale : 1.0 / std::sqrt(static_cast<double>(q.shape[3])),
         config_.logit_softcap.value_or(0.0)};
-    detail::run_tile_loop<T, First, Rest...>(device, params, source, call);
+    detail::TileLoop<T, Device, Layout, Source, std::remove_const_t<Q>, O, First, Rest...>(device, params, source, call)
+        .run(options.workspace);
+  }
+
+  /// As above, with all sequences of a cache.
+  template <class Device, class Q, class Cache, class O>
+  requires requires(const Cache& cache) { cache.view(); }
+  void operator()(const Device& device, TensorView<Q> query, const Cache& cache, TensorView<O> out,
+                  const CallOptions<T>& options = {}) const {
+    operator()(device, query, cache.view(), out, options);
+  }
+
+  /// A cache that this operator reads, keys stored as K and values as V. Where the parts place keys differently, it
+  /// holds them unrotated. Throws what KeyValueCache throws.
+  template <class K, class V = K>
+  auto make_cache(CacheShape shape, Index sequences, CacheCapacity capacity) const {
+    return KeyValueCache<K, KeyPlacement, V>(placed_keys(), shape, sequences, capacity);
+  }
+
+  /// As make_cache, in `blocks` blocks of `block_size` tokens.
+  template <class K, class V = K>
+  auto make_paged_cache(CacheShape shape, Index blocks, Index block_size) const {
+    return PagedCache<K, KeyPlacement, V>(placed_keys(), shape, blocks, block_size);
+  }
+
+  /// How all parts place their keys; Unplaced where they do not agree, or do not say.
+  using KeyPlacement = detail::CommonPlacement<First, Rest...>;
+
+  /// What a cache or a pool of this operator is made with.
+  PlacedKeys<KeyPlacement> placed_keys() const {
+    if constexpr (std::is_same_v<KeyPlacement, Unplaced>) {
+      return {};
+    } else {
+      return {config_.chunks, config_.rope};
+    }
   }
 
  private:
-  void check_shapes(const Extents& q, const Extents& k, const Extents& v, const Extents& out) const {
+  template <class Source>
+  void check_shapes(const Extents& q, const Source& source, const Extents& out) const {
     using detail::check_equal;
-    check_equal("key", "batch", k[0], "query", q[0]);
-    check_equal("value", "batch", v[0], "query", q[0]);
     check_equal("out", "batch", out[0], "query", q[0]);
-    check_equal("value", "length", v[1], "key", k[1]);
     check_equal("out", "length", out[1], "query", q[1]);
-    check_equal("value", "kv_heads", v[2], "key", k[2]);
     check_equal("out", "heads", out[2], "query", q[2]);
-    check_equal("key", "head_dim", k[3], "query", q[3]);
-    check_equal("out", "v_head_dim", out[3], "value", v[3]);
-    if (q[2] % k[2] != 0) {
-      detail::fail("key",
-                   std::to_string(k[2]) + " kv_heads do not divide the " + std::to_string(q[2]) + " heads of query",
-                   "heads must be a multiple of kv_heads");
+    check_equal("key", "head_dim", source.head_dim(), "query", q[3]);
+    check_equal("out", "v_head_dim", out[3], "value", source.v_head_dim());
+    if (q[2] % source.kv_heads() != 0) {
+      detail::fail(
+          "key",
+          std::to_string(source.kv_heads()) + " kv_heads do not divide the " + std::to_string(q[2]) + " heads of query",
+          "heads must be a multiple of kv_heads");
     }
     if (config_.rope.rotary_dim() > q[3]) {
       detail::fail("rotary_dim", std::to_string(config_.rope.rotary_dim()),
                    "must be at most head_dim, " + std::to_string(q[3]));
     }
     check_dim("query", "head_dim", q[3]);
-    check_dim("value", "v_head_dim", v[3]);
+    check_dim("value", "v_head_dim", source.v_head_dim());
+  }
+
+  template <class Source>
+  void check_placement([[maybe_unused]] const Source& source) const {
+    if constexpr (has_placed_keys<Source>) {
+      static_assert(std::is_same_v<typename Source::KeyPlacement, KeyPlacement>,
+                    "the cache's keys are not placed as this operator places them: use its make_cache");
+      const RotaryEmbedding& rope = source.placement().rope;
+      if (!(source.placement().chunks == config_.chunks)) {
+        detail::fail("cache", "made for another chunk layout", "must be that of the operator");
+      }
+      if (rope.inv_freq() != config_.rope.inv_freq() || rope.pairing() != config_.rope.pairing()) {
+        detail::fail("cache", "made for another rotary embedding",
+                     "inverse frequencies and pairing must be those of the operator");
+      }
+    }
+  }
+
+  template <class Call, class Source>
+  static void check_sequences(const Call& call, const Source& source) {
+    if (call.cu_seqlens.empty()) {
+      detail::check_equal("key", "batch", source.sequences(), "query", call.query.shape[0]);
+    } else {
+      detail::check_equal("query", "batch", call.query.shape[0], "a ragged tensor", 1);
+      detail::check_cu_seqlens("cu_seqlens", call.cu_seqlens, call.query.shape[1]);
+      detail::check_equal("cu_seqlens", "sequences", static_cast<Index>(call.cu_seqlens.size()) - 1, "key",
+                          source.sequences());
+    }
+    for (Index sequence = 0; sequence < source.sequences(); ++sequence) {
+      const Index kv_len = source.length(sequence);
+      const detail::QueryRun run = call.queries(sequence, kv_len);
+      if (!call.q_offset && run.count > kv_len) {
+        detail::fail("query", std::to_string(run.count) + " rows", "must be at most kv_len, " + std::to_string(kv_len));
+      }
+      if (run.position < 0 || run.count > kv_len || run.position > kv_len - run.count) {
+        detail::fail("q_offset", std::to_string(run.position) + " with " + std::to_string(run.count) + " query rows",
+                     "must be at least 0, and q_offset + q_len at most kv_len, " + std::to_string(kv_len));
+      }
+    }
   }
 
   /// Scratch grows with the features of a head: no sane model comes near this, and no product of sizes overflows below.
@@ -101,18 +187,6 @@ class ComposedAttention {
       detail::fail(argument, std::string(what) + " " + std::to_string(dim),
                    "must be at most " + std::to_string(max_dim));
     }
-  }
-
-  static Index checked_offset(std::optional<Index> q_offset, Index q_len, Index kv_len) {
-    if (!q_offset && q_len > kv_len) {
-      detail::fail("query", std::to_string(q_len) + " rows", "must be at most kv_len, " + std::to_string(kv_len));
-    }
-    const Index offset = q_offset.value_or(kv_len - q_len);
-    if (offset < 0 || q_len > kv_len || offset > kv_len - q_len) {
-      detail::fail("q_offset", std::to_string(offset) + " with " + std::to_string(q_len) + " query rows",
-                   "must be at least 0, and q_offset + q_len at most kv_len, " + std::to_string(kv_len));
-    }
-    return offset;
   }
 
   static const T* checked_sinks(std::span<const T> sinks, Index heads) {
@@ -129,14 +203,17 @@ class ComposedAttention {
     return lse;
   }
 
-  template <class Call, class K, class V>
-  static void check_memory(const Call& call, const TensorView<K>& k, const TensorView<V>& v, std::span<const T> sinks) {
+  template <class Call, class Source>
+  static void check_memory(const Call& call, const Source& source, std::span<const T> sinks) {
     const auto* sink_bytes = reinterpret_cast<const char*>(sinks.data());
-    const std::pair<const char*, detail::ByteRange> inputs[] = {
-        {"query", detail::byte_range(call.query)},
-        {"key", detail::byte_range(k)},
-        {"value", detail::byte_range(v)},
-        {"sink_logits", {sink_bytes, sink_bytes + sinks.size_bytes()}}};
+    detail::NamedRange inputs[] = {{"query", detail::byte_range(call.query)},
+                                   {"sink_logits", {sink_bytes, sink_bytes + sinks.size_bytes()}},
+                                   {"key", {nullptr, nullptr}},
+                                   {"value", {nullptr, nullptr}}};
+    if constexpr (requires { source.memory(); }) {  // memory of the caller's, unlike a cache's own
+      inputs[2] = source.memory()[0];
+      inputs[3] = source.memory()[1];
+    }
     const detail::ByteRange out = detail::byte_range(call.out), lse = detail::byte_range(call.lse);
     for (const auto& [name, bytes] : inputs) detail::check_disjoint("out", out, name, bytes);
     detail::check_no_self_overlap("out", call.out);

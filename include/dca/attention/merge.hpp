@@ -4,8 +4,8 @@
 #include <cmath>
 #include <span>
 
-#include "dca/attention/checks.hpp"
-#include "dca/kernel/workers.hpp"
+#include "dca/device/workers.hpp"
+#include "dca/tensor/checks.hpp"
 
 namespace dca {
 

@@ -4,6 +4,7 @@
 #include <optional>
 #include <span>
 
+#include "dca/device/scratch.hpp"
 #include "dca/positions/chunk_layout.hpp"
 #include "dca/rope/rotary_embedding.hpp"
 #include "dca/tensor/tensor_view.hpp"
@@ -25,12 +26,17 @@ struct AttentionConfig {
 /// Optional arguments of one call.
 template <class T>
 struct CallOptions {
-  /// Absolute position of query row 0, counted from 0. Default kv_len - q_len: the last query is the newest token.
+  /// Absolute position of query row 0 of each sequence, counted from 0. Default kv_len - q_len: the last query is the
+  /// newest token.
   std::optional<Index> q_offset{};
   /// Where to write the natural log of the sum of exp(logit) over the keys alone, [batch, q_len, heads].
   TensorView<T> lse{};
   /// One logit per head, [heads], that adds to the softmax's denominator and has no value; not part of lse.
   std::span<const T> sink_logits{};
+  /// For ragged batches, query [total, heads, head_dim]: sequence s has its rows [cu_seqlens[s], cu_seqlens[s + 1]).
+  std::span<const Index> cu_seqlens{};
+  /// Memory to work in, kept from call to call; default the device's allocator.
+  Workspace* workspace = nullptr;
 };
 
 }  // namespace dca

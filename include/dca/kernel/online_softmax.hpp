@@ -86,6 +86,37 @@ void online_softmax(T* logits, Index count, SoftmaxState<T> state, T* factor) {
   });
 }
 
+/// One step of the online softmax of a single query row, over logits [first, last) of a tile that lie side by side (as
+/// online_softmax otherwise, soft-cap as in mask_scores). Others within the packets that this range touches become 0.
+/// Returns the factor by which earlier sums must shrink.
+template <class T>
+T softmax_row(T* logits, Index first, Index last, T cap_log2, T& max, T& total) {
+  constexpr int size = packet_size<T>;
+  constexpr T lowest = -std::numeric_limits<T>::infinity();
+  const Index begin = first - first % size, end = round_up(last, size);
+  if (cap_log2 != T{0}) {
+    for (Index key = begin; key < end; key += size) {
+      store(logits + key, ei::pmul(tanh<T>(load(logits + key)), broadcast(cap_log2)));
+    }
+  }
+  std::fill(logits + begin, logits + first, lowest);
+  std::fill(logits + last, logits + end, lowest);
+  Packet<T> most = broadcast(max);
+  for (Index key = begin; key < end; key += size) most = ei::pmax(most, load(logits + key));
+  const T new_max = ei::predux_max(most);
+  const T base = new_max == lowest ? T{0} : new_max;  // -inf - -inf would be NaN
+  Packet<T> sum = broadcast(T{0});
+  for (Index key = begin; key < end; key += size) {
+    const Packet<T> probability = exp2_nonpositive<T>(ei::psub(load(logits + key), broadcast(base)));
+    sum = ei::padd(sum, probability);
+    store(logits + key, probability);
+  }
+  const T factor = ei::pfirst(exp2_nonpositive<T>(broadcast(static_cast<T>(max - base))));
+  max = new_max;
+  total = total * factor + ei::predux(sum);
+  return factor;
+}
+
 }  // namespace dca::detail
 
 #include "dca/kernel/packet_code_end.hpp"

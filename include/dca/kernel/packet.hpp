@@ -36,12 +36,16 @@ inline constexpr RegisterTile register_tile =
 template <class T>
 inline constexpr Index panel_rows = Index{register_tile.vectors} * packet_size<T>;
 
+template <class F, int... I>
+EIGEN_ALWAYS_INLINE void unroll_over(F&& f, std::integer_sequence<int, I...>) {
+  (f(std::integral_constant<int, I>{}), ...);
+}
+
 /// Calls f(integral_constant 0), ..., f(integral_constant N - 1): unrolled whatever the compiler's flags, so that
 /// arrays of packets stay in registers.
 template <int N, class F>
 EIGEN_ALWAYS_INLINE void unroll(F&& f) {
-  [&]<int... I>(std::integer_sequence<int, I...>) { (f(std::integral_constant<int, I>{}), ...); }
-  (std::make_integer_sequence<int, N>{});
+  unroll_over(f, std::make_integer_sequence<int, N>{});
 }
 
 /// Calls f(integral_constant n) for a runtime n in [1, N].
@@ -56,6 +60,18 @@ EIGEN_ALWAYS_INLINE void with_count(int n, F&& f) {
       with_count<N - 1>(n, f);
     }
   }
+}
+
+/// Asks for memory that will be read soon, where the compiler knows how: into the second-level cache, since requests of
+/// the first-level one are few and needed for what is read now.
+EIGEN_ALWAYS_INLINE void prefetch([[maybe_unused]] const void* place, [[maybe_unused]] Index bytes) {
+#if defined(__GNUC__)
+  constexpr Index line = 64;
+  constexpr int reading = 0, second_level = 2;
+  for (Index byte = 0; byte < bytes; byte += line) {
+    __builtin_prefetch(static_cast<const std::byte*>(place) + byte, reading, second_level);
+  }
+#endif
 }
 
 template <class T>

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "dca/kernel/packet.hpp"
-#include "dca/positions/chunk_part.hpp"
+#include "dca/kernel/tiles.hpp"
 
 namespace dca::detail {
 
@@ -25,17 +25,6 @@ struct Panel {
   KeyRange seen;
   KeyRange common;
 };
-
-constexpr KeyRange intersection(KeyRange a, KeyRange b) {
-  return {std::max(a.first, b.first), std::min(a.last, b.last)};
-}
-
-/// The shortest range that covers both; empty ranges count for nothing.
-constexpr KeyRange hull(KeyRange a, KeyRange b) {
-  if (a.empty()) return b;
-  if (b.empty()) return a;
-  return {std::min(a.first, b.first), std::max(a.last, b.last)};
-}
 
 /// Whether some part moves its keys further from position a to position b than rows of a panel move by themselves, as
 /// at a chunk edge. A panel that straddles such an edge is right, but visits the keys of both sides for all its rows.

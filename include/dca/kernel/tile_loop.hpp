@@ -1,58 +1,145 @@
-// The one tile loop: a call, cut into blocks of query rows that the device's threads share.
+// A call from its arguments to its results: tasks that the device's threads share.
 #pragma once
 
-#include "dca/kernel/query_block.hpp"
-#include "dca/kernel/workers.hpp"
+#include "dca/device/workers.hpp"
+#include "dca/kernel/call_plan.hpp"
+#include "dca/kernel/packed_block.hpp"
 
 namespace dca::detail {
 
-/// Rows that share a packed tile. More rows pack less often: a tile costs about as much as 50 rows' products with it.
-/// But a block's queries and sums pass through the cache once per key tile, 12 bytes per 256 FLOPs in float, which the
-/// second-level cache delivers with ease and the third-level one just so: they may take one and a half times the second
-/// (and 1/2 to 2 MiB). Where there would not be four tasks for each worker rows are fewer, but worth the packing.
-template <class T>
-Index choose_block_rows(Index rows, Index row_features, Index sequences, Index workers) {
-  const Index block_bytes = std::clamp<Index>(Eigen::l2CacheSize() / 2 * 3, Index{1} << 19, Index{1} << 21);
-  constexpr Index worthwhile_rows = 128;
-  constexpr Index unit = panel_rows<T>;
-  Index block_rows =
-      std::clamp<Index>(block_bytes / (row_features * static_cast<Index>(sizeof(T))) / unit, 1, 64) * unit;
-  if (workers > 1) {
-    const Index balanced = ceil_div(rows, ceil_div(4 * workers, sequences));
-    block_rows = std::min(block_rows, round_up(std::max(balanced, worthwhile_rows), unit));
-  }
-  return std::min(block_rows, rows);
-}
-
-/// Attention of all rows of a call, as tasks of one (batch, kv_head, block of rows) each on the threads of the device.
+/// Attention of all rows of a call on the threads of a device. Sequences with many query rows are cut into blocks of
+/// rows, whose products are packed; those with few into pieces of keys, whose products are streamed and whose partial
+/// states are merged in a second step.
 ///
-/// Cost: 2 * (head_dim + v_head_dim) FLOPs per visible (query, key); scratch per worker is constant in the lengths.
-/// Throws std::bad_alloc, before anything is written, where that scratch is not to be had.
-template <class T, ChunkPart... Parts, class Device, class Layout, class Source, class Q, class O>
-void run_tile_loop(const Device& device, const AttentionParams<Layout>& params, const Source& source,
-                   const AttentionCall<T, Q, O>& call) {
-  using Block = QueryBlock<T, Layout, Source, Q, O, Parts...>;
-  const Index kv_heads = source.kv_heads();
-  const Index sequences = checked_product("query", call.query.shape[0], kv_heads);
-  const Index rows = call.query.shape[1] * (call.query.shape[2] / kv_heads);
-  const Index block_rows = choose_block_rows<T>(rows, source.head_dim() + source.v_head_dim(), sequences,
-                                                worker_count(device, std::numeric_limits<Index>::max()));
-  const Index blocks = ceil_div(rows, block_rows);
-  const Index tasks = checked_product("query", blocks, sequences);
-  const Index workers = worker_count(device, tasks);
-  Arena counter;
-  const Block counted(params, source, call, block_rows, counter);
-  const Index bytes = counter.used();
-  const DeviceMemory<Device> memory(device, workers * bytes + Arena::alignment);
-  std::byte* const scratch = Arena::aligned(memory.data());
-  // The last rows see the most keys: they go first, so that the cores finish together.
-  run_tasks(device, workers, tasks, [&](Index worker, Index task) {
-    const Index sequence = task % sequences;
-    const Index first = (blocks - 1 - task / sequences) * block_rows;
-    Arena arena(scratch + worker * bytes);
-    Block block(params, source, call, block_rows, arena);
-    block.attend(sequence / kv_heads, sequence % kv_heads, first, std::min(first + block_rows, rows));
-  });
-}
+/// Cost: 2 * (head_dim + v_head_dim) FLOPs per visible (query, key). Scratch per worker is constant in the lengths;
+/// partial states are at most 64 per row.
+template <class T, class Device, class Layout, class Source, class Q, class O, ChunkPart... Parts>
+class TileLoop {
+ public:
+  TileLoop(const Device& device, const AttentionParams<Layout>& params, const Source& source,
+           const AttentionCall<T, Q, O>& call)
+      : device_(device),
+        params_(params),
+        source_(source),
+        call_(call),
+        kv_heads_(source.kv_heads()),
+        group_(call.query.shape[2] / kv_heads_),
+        plan_(CallPlan::count(std::type_identity<T>{}, source.sequences(), group_, runs(),
+                              source.head_dim() + source.v_head_dim(), all_workers(), kv_heads_)),
+        width_(whole_packets<T>(source.v_head_dim())),
+        state_size_(round_up(StreamedState<T>::size(plan_.streamed_rows(), width_), packet_size<T>)) {}
+
+  /// Throws std::bad_alloc, before anything is written, where its scratch memory is not to be had.
+  void run(Workspace* workspace) {
+    Arena counter;
+    plan_.take_tables(counter);
+    const Index states = checked_product("query", plan_.streamed_count(), kv_heads_);
+    counter.take<T>(checked_product("query", states, state_size_));
+    const Index shared_bytes = counter.used();
+    const Index tasks = checked_product("query", plan_.packed_count() + plan_.streamed_count(), kv_heads_);
+    const Index workers = worker_count(device_, tasks), bytes = bytes_per_worker();
+    const Scratch<Device> scratch(device_, workspace, shared_bytes + workers * bytes);
+    Arena shared(scratch.data());
+    plan_.take_tables(shared);
+    states_ = shared.take<T>(states * state_size_);
+    plan_.fill(runs());
+    std::byte* const own = scratch.data() + shared_bytes;
+    const Index packed_tasks = plan_.packed_count() * kv_heads_;
+    run_tasks(device_, workers, tasks, [&](Index worker, Index task) {
+      Arena arena(own + worker * bytes);
+      if (task < packed_tasks) {
+        run_packed(task, arena);
+      } else {
+        run_streamed(task - packed_tasks, arena);
+      }
+    });
+    if (states > 0) merge_pieces(workers, own, bytes);
+  }
+
+ private:
+  using Packed = PackedBlock<T, Layout, Source, Q, O, Parts...>;
+  using Streamed = StreamedBlock<T, Layout, Source, Q, O, Parts...>;
+
+  auto runs() const {
+    return [this](Index sequence) { return call_.queries(sequence, source_.length(sequence)); };
+  }
+  Index all_workers() const { return worker_count(device_, std::numeric_limits<Index>::max()); }
+
+  /// The largest need of a task.
+  Index bytes_per_worker() const {
+    Arena packed, streamed, merging;
+    if (plan_.packed_count() > 0) Packed(params_, source_, call_, plan_.packed_rows(), packed);
+    if (plan_.streamed_count() > 0) Streamed(params_, source_, call_, plan_.streamed_rows(), streamed);
+    merging.take<T>(width_);
+    return std::max({packed.used(), streamed.used(), merging.used()});
+  }
+
+  void run_packed(Index task, Arena& arena) const {
+    const PackedTask& rows = plan_.packed(task / kv_heads_);
+    Packed block(params_, source_, call_, plan_.packed_rows(), arena);
+    block.attend(rows.sequence, runs()(rows.sequence), task % kv_heads_, rows.first_row, rows.last_row);
+  }
+
+  void run_streamed(Index task, Arena& arena) const {
+    const Index piece = task / kv_heads_, kv_head = task % kv_heads_, sequence = plan_.sequence_of(piece);
+    const QueryRun run = runs()(sequence);
+    Streamed block(params_, source_, call_, plan_.streamed_rows(), arena);
+    block.attend(sequence, run, kv_head, CallPlan::keys_of(run, piece - plan_.first_piece(sequence)),
+                 state(piece, kv_head, run.count * group_));
+  }
+
+  StreamedState<T> state(Index piece, Index kv_head, Index rows) const {
+    return {states_ + (piece * kv_heads_ + kv_head) * state_size_, rows, width_};
+  }
+
+  /// The rows of all sequences whose keys were cut into pieces: a task is one sequence and kv_head.
+  void merge_pieces(Index workers, std::byte* own, Index bytes) const {
+    constexpr Index worthwhile_elements = Index{1} << 16;
+    const Index tasks = source_.sequences() * kv_heads_;
+    const bool alone = plan_.streamed_count() * kv_heads_ * state_size_ < worthwhile_elements;
+    run_tasks(device_, alone ? 1 : std::min(workers, tasks), tasks, [&](Index worker, Index task) {
+      const Index sequence = task / kv_heads_, kv_head = task % kv_heads_;
+      const Index first = plan_.first_piece(sequence), pieces = plan_.first_piece(sequence + 1) - first;
+      if (pieces == 0) return;
+      T* const sums = Arena(own + worker * bytes).template take<T>(width_);
+      const QueryRun run = runs()(sequence);
+      const Index rows = run.count * group_;
+      for (Index row = 0; row < rows; ++row) {
+        const RowSoftmax<T> softmax = merge_row(first, pieces, kv_head, rows, row, sums);
+        const bool sees_keys =
+            softmax.total == T{0} && (!Parts::keys(params_.chunks, run.position + row / group_).empty() || ...);
+        call_.write_row(run, row / group_, kv_head * group_ + row % group_, sums, softmax, sees_keys);
+      }
+    });
+  }
+
+  /// One row over its pieces, in order.
+  RowSoftmax<T> merge_row(Index first, Index pieces, Index kv_head, Index rows, Index row, T* sums) const {
+    constexpr T lowest = -std::numeric_limits<T>::infinity();
+    RowSoftmax<T> merged{lowest, T{0}};
+    for (Index k = 0; k < pieces; ++k) merged.max = std::max(merged.max, state(first + k, kv_head, rows).max[row]);
+    const T base = merged.max == lowest ? T{0} : merged.max;
+    std::fill_n(sums, width_, T{0});
+    for (Index k = 0; k < pieces; ++k) {
+      const StreamedState<T> piece = state(first + k, kv_head, rows);
+      if (piece.total[row] == T{0}) continue;  // it saw nothing, and has nothing to say
+      const T weight = static_cast<T>(std::exp2(static_cast<double>(piece.max[row]) - static_cast<double>(base)));
+      merged.total += weight * piece.total[row];
+      const T* const more = piece.sums + row * width_;
+      for (Index d = 0; d < width_; ++d) sums[d] += weight * more[d];
+    }
+    return merged;
+  }
+
+  const Device& device_;
+  const AttentionParams<Layout>& params_;
+  const Source& source_;
+  const AttentionCall<T, Q, O>& call_;
+  Index kv_heads_, group_;
+  CallPlan plan_;
+  Index width_;       // v_head_dim in whole packets
+  Index state_size_;  // elements of the largest partial state
+  T* states_ = nullptr;
+};
 
 }  // namespace dca::detail

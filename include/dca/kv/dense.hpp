@@ -2,7 +2,7 @@
 #pragma once
 
 #include "dca/kv/key_value_source.hpp"
-#include "dca/tensor/tensor_view.hpp"
+#include "dca/tensor/checks.hpp"
 
 namespace dca {
 
@@ -13,14 +13,20 @@ class DenseKeyValues {
  public:
   using Key = K;
   using Value = V;
+  using KeyPlacement = Unplaced;
 
   DenseKeyValues(TensorView<const K> keys, TensorView<const V> values) : keys_(keys), values_(values) {}
 
   RowRun<K> keys(Index batch, Index kv_head, Index first) const { return run(keys_, batch, kv_head, first); }
   RowRun<V> values(Index batch, Index kv_head, Index first) const { return run(values_, batch, kv_head, first); }
+  Index sequences() const { return keys_.shape[0]; }
+  Index length(Index) const { return keys_.shape[1]; }
   Index kv_heads() const { return keys_.shape[2]; }
   Index head_dim() const { return keys_.shape[3]; }
   Index v_head_dim() const { return values_.shape[3]; }
+  std::array<detail::NamedRange, 2> memory() const {
+    return {{{"key", detail::byte_range(keys_)}, {"value", detail::byte_range(values_)}}};
+  }
 
  private:
   template <class T>

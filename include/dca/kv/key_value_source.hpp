@@ -3,28 +3,39 @@
 
 #include <concepts>
 
-#include "dca/tensor/index.hpp"
+#include "dca/kv/storage.hpp"
+#include "dca/positions/key_placement.hpp"
 
 namespace dca {
 
-/// `count` rows of features in memory: row r starts at data + r * stride, its features are contiguous.
-template <class T>
+/// `count` rows of features, stored as E: row r starts at data + r * stride units (see StorageUnit).
+template <class E>
 struct RowRun {
-  const T* data;
+  const StorageUnit<E>* data;
   Index stride;
   Index count;
 };
 
-/// What the tile loop asks of its keys and values: runs of rows by (batch, kv_head, absolute position of the first
-/// row), each as long as the memory allows and at least one row. The loop asks only for positions that some query sees
-/// and converts elements to its own scalar as it packs them.
+/// What the tile loop asks of its keys and values: of how many sequences, how long each is, and runs of rows by
+/// (sequence, kv_head, absolute position of the first row), each as long as the memory allows and at least one row. The
+/// loop asks only for positions below the sequence's length that some query sees.
+///
+/// KeyPlacement is Unplaced where keys come as the model made them; the loop then rotates them. Otherwise they are
+/// already rotated at KeyPlacement's position, by the layout and the embedding that `placement()` tells, the first
+/// features of all pairs in front and then the second ones: see RowRotator.
 template <class Source>
-concept KeyValueSource = requires(const Source& source, Index batch, Index kv_head, Index first) {
-  { source.keys(batch, kv_head, first) } -> std::same_as<RowRun<typename Source::Key>>;
-  { source.values(batch, kv_head, first) } -> std::same_as<RowRun<typename Source::Value>>;
+concept KeyValueSource = requires(const Source& source, Index sequence, Index kv_head, Index first) {
+  typename Source::KeyPlacement;
+  { source.keys(sequence, kv_head, first) } -> std::same_as<RowRun<typename Source::Key>>;
+  { source.values(sequence, kv_head, first) } -> std::same_as<RowRun<typename Source::Value>>;
+  { source.sequences() } -> std::same_as<Index>;
+  { source.length(sequence) } -> std::same_as<Index>;
   { source.kv_heads() } -> std::same_as<Index>;
   { source.head_dim() } -> std::same_as<Index>;
   { source.v_head_dim() } -> std::same_as<Index>;
 };
+
+template <class Source>
+inline constexpr bool has_placed_keys = !std::is_same_v<typename Source::KeyPlacement, Unplaced>;
 
 }  // namespace dca

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "dca/positions/chunk_part.hpp"
+#include "dca/positions/key_placement.hpp"
 
 namespace dca {
 
@@ -9,11 +10,12 @@ namespace dca {
 /// local_window >= chunk_len.
 struct InterChunk {
   using Layout = ChunkLayout;
+  using KeyPlacement = ChunkOffset;
 
   static constexpr Index query_position(const ChunkLayout& chunks, Index) {
     return std::min(2 * chunks.chunk_len() - 1, chunks.chunk_size());
   }
-  static constexpr Index key_position(const ChunkLayout& chunks, Index j) { return j % chunks.chunk_len(); }
+  static constexpr Index key_position(const ChunkLayout& chunks, Index j) { return KeyPlacement::position(chunks, j); }
   static constexpr KeyRange keys(const ChunkLayout& chunks, Index i) {
     return {0, std::max<Index>(i - i % chunks.chunk_len() - chunks.chunk_len(), 0)};
   }

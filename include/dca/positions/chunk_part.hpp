@@ -24,6 +24,7 @@ struct KeyRange {
 ///   keys(layout, i)             are the keys that the query sees through this part.
 ///
 /// The ranges of the parts of one composition must not overlap, and must lie within [0, i]: the kernel trusts them.
+/// Parts that name a type KeyPlacement, and place keys as it does, can be served from a cache of keys so placed.
 template <class Part>
 concept ChunkPart = requires(const typename Part::Layout& layout, Index i) {
   { Part::query_position(layout, i) } -> std::same_as<Index>;

@@ -19,7 +19,7 @@ namespace detail {
 }
 
 /// Product of two non-negative sizes; throws std::invalid_argument naming `argument` where it does not fit an Index.
-inline Index checked_product(const std::string& argument, Index a, Index b) {
+inline Index checked_product(const char* argument, Index a, Index b) {
   if (b != 0 && a > std::numeric_limits<Index>::max() / b) {
     fail(argument, std::to_string(a) + " x " + std::to_string(b) + " overflows",
          "sizes must fit a signed 64-bit index");

@@ -1,62 +1,38 @@
-// A block of query rows: the inner half of the tile loop.
+// The packed products: a block of many query rows.
 #pragma once
 
-#include <cmath>
-#include <numbers>
-
+#include "dca/kernel/attention_call.hpp"
 #include "dca/kernel/online_softmax.hpp"
 #include "dca/kernel/pack.hpp"
 #include "dca/kernel/panels.hpp"
+#include "dca/kernel/tiles.hpp"
 #include "dca/kernel/transpose.hpp"
 
 namespace dca::detail {
 
-/// The arguments of one call, checked, with a batch dimension: query [batch, q_len, heads, head_dim], out
-/// [batch, q_len, heads, v_head_dim], lse [batch, q_len, heads] or no data, sink_logits [heads] or null.
-template <class T, class Q, class O>
-struct AttentionCall {
-  TensorView<const Q> query;
-  TensorView<O> out;
-  TensorView<T> lse;
-  const T* sink_logits;
-  Index q_offset;
-};
-
-/// What stays the same from call to call. logit_softcap 0 means none.
-template <class Layout>
-struct AttentionParams {
-  const Layout& chunks;
-  const RotaryEmbedding& rope;
-  double softmax_scale;
-  double logit_softcap;
-};
-
-/// Keys of a tile. Tiles start at multiples of it, wherever a block or a part starts, so that the sums of a query row
-/// do not depend on how rows were grouped.
-inline constexpr Index key_tile = 128;
-
-/// A block of query rows of one sequence and kv_head against all the keys that they see.
+/// A block of query rows of one sequence and kv_head, as the tile loop drives it.
 ///
 /// With vectors of N lanes, a panel is up to 3 N query rows side by side, and both products have the same form: keys
 /// (or values) are broadcast, queries (or probabilities) are loaded:
 ///
-///   for each part:                       rotate the block's queries into panels [head_dim][lanes]
-///     for each key tile that is seen:    rotate and pack keys [128][head_dim], pack values
-///       for each panel that sees it:     scores = keys x queries; mask; online softmax
-///                                        sums = sums * factor + values^T x probabilities
-///   out = sums / total, lse
+///   a part begins:      rotate the block's queries into panels [head_dim][lanes]
+///   a tile of keys:     rotate and pack keys [128][head_dim], pack values
+///     for each panel that sees it:  scores = keys x queries; mask; online softmax
+///                                   sums = sums * factor + values^T x probabilities
+///   the end:            out = sums / total, lse
 ///
 /// The softmax is vertical, each lane for itself, and a lane's arithmetic depends on nothing but its own query and its
 /// own keys: the same bits for any grouping of rows into panels, blocks, batches and threads. A tile is packed once for
 /// all panels of a block, whose queries and sums stay in cache.
 template <class T, class Layout, class Source, class Q, class O, ChunkPart... Parts>
-class QueryBlock {
+class PackedBlock {
  public:
   using Cutter = PanelCutter<T, Layout, Parts...>;
+  static constexpr Index tile_keys = key_tile;
 
   /// Takes from `arena` what a block of at most `rows` rows needs; of an arena without memory, only the amount.
-  QueryBlock(const AttentionParams<Layout>& params, const Source& source, const AttentionCall<T, Q, O>& call,
-             Index rows, Arena& arena)
+  PackedBlock(const AttentionParams<Layout>& params, const Source& source, const AttentionCall<T, Q, O>& call,
+              Index rows, Arena& arena)
       : params_(params),
         source_(source),
         call_(call),
@@ -79,46 +55,50 @@ class QueryBlock {
     rows_ = arena.take<T>(packet_size<T> * std::max(head_dim_, v_head_dim_));
   }
 
-  /// Attention of rows [first_row, last_row) of one sequence and kv_head, through all parts.
-  void attend(Index batch, Index kv_head, Index first_row, Index last_row) {
-    batch_ = batch;
+  /// Attention of rows [first_row, last_row) of a sequence and kv_head, through all parts.
+  void attend(Index sequence, const QueryRun& run, Index kv_head, Index first_row, Index last_row) {
+    sequence_ = sequence;
+    run_ = run;
     kv_head_ = kv_head;
-    query_ = {call_.q_offset, group_};
+    query_ = {run.position, group_};
     panel_count_ = Cutter::cut(params_.chunks, query_, first_row, last_row, panels_);
     const Index lanes = panels_[panel_count_ - 1].lane + panels_[panel_count_ - 1].vectors * packet_size<T>;
     std::fill_n(state_.max, lanes, -std::numeric_limits<T>::infinity());
     std::fill_n(state_.total, lanes, T{0});
     std::fill_n(sums_, lanes * v_head_dim_, T{0});
-    (attend_part<Parts>(), ...);
+    visit_tiles<Parts...>(*this, {0, source_.length(sequence)});
     for (const Panel* panel = panels_; panel < panels_ + panel_count_; ++panel) write_panel(*panel);
   }
 
- private:
+  /// Of the tile loop: queries take their places for Part; the keys that any of them sees.
   template <class Part>
-  void attend_part() {
+  KeyRange begin_part(KeyRange) {
     const KeyRange seen = find_ranges<Part>();
-    if (seen.empty()) return;
     for (const Panel* panel = panels_; panel < panels_ + panel_count_; ++panel) {
       if (!panel->seen.empty()) pack_queries<Part>(*panel);
     }
-    for (Index origin = seen.first - seen.first % key_tile; origin < seen.last; origin += key_tile) {
-      const KeyRange tile{origin, origin + key_tile};
-      KeyRange keys{0, 0};
-      for (const Panel* panel = panels_; panel < panels_ + panel_count_; ++panel) {
-        keys = hull(keys, intersection(panel->seen, tile));
-      }
-      if (keys.empty()) continue;
-      pack_keys<Part>(keys, origin);
-      const bool finite = pack_values(source_, batch_, kv_head_, keys, origin, key_tile, values_);
-      for (const Panel* panel = panels_; panel < panels_ + panel_count_; ++panel) {
-        const KeyRange mine = intersection(panel->seen, tile);
-        if (mine.empty()) continue;
-        with_count<register_tile.vectors>(panel->vectors,
-                                          [&](auto vectors) { visit<vectors>(*panel, mine, origin, finite); });
-      }
+    return seen;
+  }
+
+  /// Of the tile loop: the rows meet the keys that they see among those of a tile.
+  template <class Part>
+  void visit_tile(KeyRange tile, Index origin) {
+    KeyRange keys{0, 0};
+    for (const Panel* panel = panels_; panel < panels_ + panel_count_; ++panel) {
+      keys = hull(keys, intersection(panel->seen, tile));
+    }
+    if (keys.empty()) return;
+    pack_keys<Part>(keys, origin);
+    const bool finite = pack_values(source_, sequence_, kv_head_, keys, origin, key_tile, values_, rows_);
+    for (const Panel* panel = panels_; panel < panels_ + panel_count_; ++panel) {
+      const KeyRange mine = intersection(panel->seen, tile);
+      if (mine.empty()) continue;
+      with_count<register_tile.vectors>(panel->vectors,
+                                        [&](auto vectors) { visit<vectors>(*panel, mine, origin, finite); });
     }
   }
 
+ private:
   /// Keys that each lane sees through Part, those of the panels, and their hull.
   template <class Part>
   KeyRange find_ranges() {
@@ -143,12 +123,7 @@ class QueryBlock {
   /// Queries of a panel as Part places them, times what turns their products with keys into logits: [head_dim][lanes].
   template <class Part>
   void pack_queries(const Panel& panel) {
-    const double attention_factor = params_.rope.attention_factor();
-    // Logits are in units of log2, or of the cap where tanh comes next.
-    const double unit = params_.logit_softcap > 0 ? params_.logit_softcap : std::numbers::ln2;
-    const T scale = static_cast<T>(params_.softmax_scale / unit);
-    const T rotated_scale = static_cast<T>(params_.softmax_scale * attention_factor * attention_factor / unit);
-    const Index lanes = panel.vectors * packet_size<T>, rotary_dim = params_.rope.rotary_dim();
+    const Index lanes = panel.vectors * packet_size<T>;
     for (Index lane = 0; lane < lanes; lane += packet_size<T>) {
       for (Index r = 0; r < packet_size<T>; ++r) {
         T* const place = rows_ + r * head_dim_;
@@ -157,9 +132,8 @@ class QueryBlock {
           continue;
         }
         const Index row = panel.first_row + lane + r;
-        rotator_(Part::query_position(params_.chunks, query_.position(row)), query_row(row), head_dim_, place);
-        for (Index d = 0; d < rotary_dim; ++d) place[d] *= rotated_scale;
-        for (Index d = rotary_dim; d < head_dim_; ++d) place[d] *= scale;
+        place_query(params_, rotator_, Part::query_position(params_.chunks, query_.position(row)),
+                    call_.query_row(run_, row / group_, head_of(row)), head_dim_, place);
       }
       transpose(rows_, head_dim_, packet_size<T>, head_dim_, queries_ + panel.lane * head_dim_ + lane, lanes);
     }
@@ -167,10 +141,17 @@ class QueryBlock {
 
   template <class Part>
   void pack_keys(KeyRange keys, Index origin) {
-    const auto run_at = [&](Index key) { return source_.keys(batch_, kv_head_, key); };
-    for_each_row(keys.first, keys.last, run_at, [&](const auto* row, Index key) {
-      rotator_(Part::key_position(params_.chunks, key), row, head_dim_, keys_ + (key - origin) * head_dim_);
-    });
+    const auto run_at = [&](Index key) { return source_.keys(sequence_, kv_head_, key); };
+    for_each_row(keys.first, keys.last, row_bytes<typename Source::Key>(head_dim_), run_at,
+                 [&](const auto* row, Index key) {
+                   T* const place = keys_ + (key - origin) * head_dim_;
+                   if constexpr (has_placed_keys<Source>) {
+                     RowStorage<typename Source::Key>::decode(row, head_dim_, place);
+                   } else {
+                     rotator_(Part::key_position(params_.chunks, key),
+                              plain_row<typename Source::Key>(row, head_dim_, rows_), head_dim_, place);
+                   }
+                 });
   }
 
   /// A panel meets keys [keys.first, keys.last) of the packed tile.
@@ -212,47 +193,14 @@ class QueryBlock {
     }
   }
 
-  /// Normalises the sums of a row and writes them and its lse.
   void write_row(Index row, Index lane, const T* sums) {
-    const Index token = row / group_, head = kv_head_ * group_ + row % group_;
-    const RowResult result = finish_row(row, head, state_.max[lane], state_.total[lane]);
-    const TensorView<O>& out = call_.out;
-    O* const place = out.data + batch_ * out.strides[0] + token * out.strides[1] + head * out.strides[2];
-    for (Index d = 0; d < v_head_dim_; ++d) place[d] = static_cast<O>(sums[d] * result.weight);
-    const TensorView<T>& lse = call_.lse;
-    if (lse.data != nullptr) {
-      lse.data[batch_ * lse.strides[0] + token * lse.strides[1] + head * lse.strides[2]] = static_cast<T>(result.lse);
-    }
+    // Only a row without a sum needs to be asked.
+    const bool sees_keys =
+        state_.total[lane] == T{0} && (!Parts::keys(params_.chunks, query_.position(row)).empty() || ...);
+    call_.write_row(run_, row / group_, head_of(row), sums, {state_.max[lane], state_.total[lane]}, sees_keys);
   }
 
-  struct RowResult {
-    T weight;
-    double lse;
-  };
-
-  /// What a row's sums are multiplied by, and its lse. A row without keys gives 0 and -inf; one whose logits are all
-  /// -inf has no softmax, and gives NaN.
-  RowResult finish_row(Index row, Index head, T max, T total) const {
-    const double lowest = -std::numeric_limits<double>::infinity();
-    if (total == T{0}) {
-      const bool sees_keys = (!Parts::keys(params_.chunks, query_.position(row)).empty() || ...);
-      const double nan = std::numeric_limits<double>::quiet_NaN();
-      return sees_keys ? RowResult{static_cast<T>(nan), nan} : RowResult{T{0}, lowest};
-    }
-    double denominator = static_cast<double>(total);
-    const double lse = (static_cast<double>(max) + std::log2(denominator)) * std::numbers::ln2;
-    if (call_.sink_logits != nullptr) {
-      const double sink = static_cast<double>(call_.sink_logits[head]) * std::numbers::log2e;
-      denominator += std::exp2(sink - static_cast<double>(max));
-    }
-    return {static_cast<T>(1.0 / denominator), lse};
-  }
-
-  const Q* query_row(Index row) const {
-    const TensorView<const Q>& query = call_.query;
-    const Index head = kv_head_ * group_ + row % group_;
-    return query.data + batch_ * query.strides[0] + row / group_ * query.strides[1] + head * query.strides[2];
-  }
+  Index head_of(Index row) const { return kv_head_ * group_ + row % group_; }
 
   const AttentionParams<Layout>& params_;
   const Source& source_;
@@ -268,7 +216,8 @@ class QueryBlock {
   T *scores_, *factor_;         // of the panel at work: [key_tile][lanes] and [lanes]
   T *lane_first_, *lane_last_;  // likewise, for masks
   T* rows_;                     // a packet of rows on their way in or out
-  Index batch_ = 0, kv_head_ = 0, panel_count_ = 0;
+  Index sequence_ = 0, kv_head_ = 0, panel_count_ = 0;
+  QueryRun run_{};
   QueryRows query_{0, 1};
 };
 

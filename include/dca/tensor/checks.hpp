@@ -21,6 +21,11 @@ struct ByteRange {
   const char* last;
 };
 
+struct NamedRange {
+  const char* name;
+  ByteRange bytes;
+};
+
 /// A view with its batch dimension in front, checked: `rank` or rank - 1 dimensions, sizes >= 0 (length) or >= 1, data
 /// where there is any, strides and sizes whose products fit an Index, features contiguous where there is a head_dim.
 template <class T>
@@ -109,11 +114,11 @@ void check_no_self_overlap(const char* argument, const TensorView<T>& x) {
   }
 }
 
-inline void check_equal(const char* argument, const char* what, Index given, const std::string& allowed_name,
-                        Index allowed) {
+/// Names as they are: strings would take memory in calls that go well.
+inline void check_equal(const char* argument, const char* what, Index given, const char* allowed_name, Index allowed) {
   if (given != allowed) {
     fail(argument, std::string(what) + " " + std::to_string(given),
-         "must be that of " + allowed_name + ", " + std::to_string(allowed));
+         std::string("must be that of ") + allowed_name + ", " + std::to_string(allowed));
   }
 }
 

@@ -1,0 +1,105 @@
+// What the kernel reads of a call, and how it writes a row of the result.
+#pragma once
+
+#include <cmath>
+#include <numbers>
+#include <optional>
+#include <span>
+
+#include "dca/rope/rotary_embedding.hpp"
+#include "dca/tensor/tensor_view.hpp"
+
+namespace dca::detail {
+
+/// What stays the same from call to call. logit_softcap 0 means none.
+template <class Layout>
+struct AttentionParams {
+  const Layout& chunks;
+  const RotaryEmbedding& rope;
+  double softmax_scale;
+  double logit_softcap;
+
+  /// Logits are in units of log2, or of the cap where tanh comes next.
+  double unit() const { return logit_softcap > 0 ? logit_softcap : std::numbers::ln2; }
+};
+
+/// The queries of one sequence: `count` tokens from `first` on in batch `batch` of the call's tensors, the first of
+/// them at absolute position `position`.
+struct QueryRun {
+  Index batch;
+  Index first;
+  Index count;
+  Index position;
+};
+
+/// State of a row after its last key, in units of log2: see SoftmaxState.
+template <class T>
+struct RowSoftmax {
+  T max;
+  T total;
+};
+
+/// The arguments of one call, checked, with a batch dimension: query [batch, q_len, heads, head_dim], out
+/// [batch, q_len, heads, v_head_dim], lse [batch, q_len, heads] or no data, sink_logits [heads] or null. cu_seqlens is
+/// empty where every batch is a sequence; otherwise there is one batch, and it tells where its sequences begin.
+template <class T, class Q, class O>
+struct AttentionCall {
+  TensorView<const Q> query;
+  TensorView<O> out;
+  TensorView<T> lse;
+  const T* sink_logits;
+  std::optional<Index> q_offset;
+  std::span<const Index> cu_seqlens;
+
+  /// The queries of a sequence with kv_len keys: its last tokens, unless the call says otherwise.
+  QueryRun queries(Index sequence, Index kv_len) const {
+    QueryRun run{sequence, 0, query.shape[1], 0};
+    if (!cu_seqlens.empty()) {
+      const auto s = static_cast<std::size_t>(sequence);
+      run = {0, cu_seqlens[s], cu_seqlens[s + 1] - cu_seqlens[s], 0};
+    }
+    run.position = q_offset.value_or(kv_len - run.count);
+    return run;
+  }
+
+  /// Query row `token` of a run.
+  const Q* query_row(const QueryRun& run, Index token, Index head) const {
+    return query.data + run.batch * query.strides[0] + (run.first + token) * query.strides[1] + head * query.strides[2];
+  }
+
+  /// Normalises the sums [v_head_dim] of a row, and writes them and the row's lse. A row that sees no keys gives 0 and
+  /// -inf; one whose logits are all -inf has no softmax, and gives NaN.
+  void write_row(const QueryRun& run, Index token, Index head, const T* sums, RowSoftmax<T> softmax,
+                 bool sees_keys) const {
+    const auto [weight, log_sum] = finish(head, softmax, sees_keys);
+    O* const place =
+        out.data + run.batch * out.strides[0] + (run.first + token) * out.strides[1] + head * out.strides[2];
+    for (Index d = 0; d < out.shape[3]; ++d) place[d] = static_cast<O>(sums[d] * weight);
+    if (lse.data != nullptr) {
+      lse.data[run.batch * lse.strides[0] + (run.first + token) * lse.strides[1] + head * lse.strides[2]] =
+          static_cast<T>(log_sum);
+    }
+  }
+
+ private:
+  struct Finished {
+    T weight;  // what a row's sums are multiplied by
+    double log_sum;
+  };
+
+  Finished finish(Index head, RowSoftmax<T> softmax, bool sees_keys) const {
+    if (softmax.total == T{0}) {
+      const double nan = std::numeric_limits<double>::quiet_NaN();
+      return sees_keys ? Finished{static_cast<T>(nan), nan} : Finished{T{0}, -std::numeric_limits<double>::infinity()};
+    }
+    const auto max = static_cast<double>(softmax.max);
+    double denominator = static_cast<double>(softmax.total);
+    const double log_sum = (max + std::log2(denominator)) * std::numbers::ln2;
+    if (sink_logits != nullptr) {
+      denominator += std::exp2(static_cast<double>(sink_logits[head]) * std::numbers::log2e - max);
+    }
+    return {static_cast<T>(1.0 / denominator), log_sum};
+  }
+};
+
+}  // namespace dca::detail

@@ -1,0 +1,137 @@
+// Packets of features straight from storage: what Eigen's packets lack, in one place.
+#pragma once
+
+#include "dca/kernel/packet.hpp"
+#include "dca/kv/storage.hpp"
+
+#if defined(EIGEN_VECTORIZE_AVX2) || defined(EIGEN_VECTORIZE_AVX512)
+#include <immintrin.h>
+#endif
+
+#include "dca/kernel/packet_code_begin.hpp"
+
+namespace dca::detail {
+
+/// packet_size<float> small integers or halves at `place`, as floats.
+struct Widen {
+#if defined(EIGEN_VECTORIZE_AVX512)
+  static EIGEN_ALWAYS_INLINE Packet<float> half(const void* place) {
+    return _mm512_cvtph_ps(_mm256_loadu_si256(static_cast<const __m256i*>(place)));
+  }
+  static EIGEN_ALWAYS_INLINE Packet<float> bfloat16(const void* place) {
+    const __m512i bits = _mm512_cvtepu16_epi32(_mm256_loadu_si256(static_cast<const __m256i*>(place)));
+    return _mm512_castsi512_ps(_mm512_slli_epi32(bits, 16));
+  }
+  static EIGEN_ALWAYS_INLINE Packet<float> int8(const void* place) {
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(static_cast<const __m128i*>(place))));
+  }
+  static EIGEN_ALWAYS_INLINE Packet<float> nibbles(const void* place, int shift) {
+    const __m512i pairs = _mm512_cvtepu8_epi32(_mm_loadu_si128(static_cast<const __m128i*>(place)));
+    const __m512i four = _mm512_and_si512(_mm512_srl_epi32(pairs, _mm_cvtsi32_si128(shift)), _mm512_set1_epi32(15));
+    return _mm512_cvtepi32_ps(_mm512_sub_epi32(four, _mm512_set1_epi32(8)));
+  }
+#elif defined(EIGEN_VECTORIZE_AVX2) && defined(__F16C__)
+  static EIGEN_ALWAYS_INLINE Packet<float> half(const void* place) {
+    return _mm256_cvtph_ps(_mm_loadu_si128(static_cast<const __m128i*>(place)));
+  }
+  static EIGEN_ALWAYS_INLINE Packet<float> bfloat16(const void* place) {
+    const __m256i bits = _mm256_cvtepu16_epi32(_mm_loadu_si128(static_cast<const __m128i*>(place)));
+    return _mm256_castsi256_ps(_mm256_slli_epi32(bits, 16));
+  }
+  static EIGEN_ALWAYS_INLINE Packet<float> int8(const void* place) {
+    return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(static_cast<const __m128i*>(place))));
+  }
+  static EIGEN_ALWAYS_INLINE Packet<float> nibbles(const void* place, int shift) {
+    const __m256i pairs = _mm256_cvtepu8_epi32(_mm_loadl_epi64(static_cast<const __m128i*>(place)));
+    const __m256i four = _mm256_and_si256(_mm256_srl_epi32(pairs, _mm_cvtsi32_si128(shift)), _mm256_set1_epi32(15));
+    return _mm256_cvtepi32_ps(_mm256_sub_epi32(four, _mm256_set1_epi32(8)));
+  }
+#else
+  /// One by one, for every other instruction set.
+  template <class F>
+  static EIGEN_ALWAYS_INLINE Packet<float> each(F&& f) {
+    alignas(64) float values[packet_size<float>];
+    for (int k = 0; k < packet_size<float>; ++k) values[k] = f(k);
+    return load<float>(values);
+  }
+  static EIGEN_ALWAYS_INLINE Packet<float> half(const void* place) {
+    return each([&](int k) { return static_cast<float>(static_cast<const Eigen::half*>(place)[k]); });
+  }
+  static EIGEN_ALWAYS_INLINE Packet<float> bfloat16(const void* place) {
+    return each([&](int k) { return static_cast<float>(static_cast<const Eigen::bfloat16*>(place)[k]); });
+  }
+  static EIGEN_ALWAYS_INLINE Packet<float> int8(const void* place) {
+    return each([&](int k) { return static_cast<float>(static_cast<const std::int8_t*>(place)[k]); });
+  }
+  static EIGEN_ALWAYS_INLINE Packet<float> nibbles(const void* place, int shift) {
+    return each(
+        [&](int k) { return static_cast<float>((static_cast<const unsigned char*>(place)[k] >> shift & 15) - 8); });
+  }
+#endif
+};
+
+/// The upper half of a wide packet added to its lower half. `can` says whether there is a way.
+template <class P>
+struct Fold {
+  static constexpr bool can = false;
+};
+#if defined(EIGEN_VECTORIZE_AVX512)
+template <>
+struct Fold<Packet<float>> {
+  static constexpr bool can = true;
+  using Half = __m256;
+  static EIGEN_ALWAYS_INLINE Half add(const Packet<float>& x) {
+    return _mm256_add_ps(_mm512_castps512_ps256(x), _mm256_castpd_ps(_mm512_extractf64x4_pd(_mm512_castps_pd(x), 1)));
+  }
+};
+#endif
+
+/// Packets of T from rows of E. `direct` says whether there is a way; has_scale, whether what load gives must still be
+/// multiplied by the row's scale.
+template <class T, class E>
+struct RowReader {
+  static constexpr bool direct = std::is_same_v<T, E>;
+  static constexpr bool has_scale = false;
+  static EIGEN_ALWAYS_INLINE Packet<T> load(const E* row, Index, Index d) { return ei::ploadu<Packet<T>>(row + d); }
+};
+
+template <>
+struct RowReader<float, Eigen::half> {
+  static constexpr bool direct = true;
+  static constexpr bool has_scale = false;
+  static EIGEN_ALWAYS_INLINE Packet<float> load(const Eigen::half* row, Index, Index d) { return Widen::half(row + d); }
+};
+
+template <>
+struct RowReader<float, Eigen::bfloat16> {
+  static constexpr bool direct = true;
+  static constexpr bool has_scale = false;
+  static EIGEN_ALWAYS_INLINE Packet<float> load(const Eigen::bfloat16* row, Index, Index d) {
+    return Widen::bfloat16(row + d);
+  }
+};
+
+template <>
+struct RowReader<float, Int8> {
+  static constexpr bool direct = true;
+  static constexpr bool has_scale = true;
+  static EIGEN_ALWAYS_INLINE Packet<float> load(const std::byte* row, Index, Index d) { return Widen::int8(row + d); }
+  static float scale(const std::byte* row, Index features) { return float_at(row + features); }
+};
+
+template <>
+struct RowReader<float, Int4> {
+  // A packet must not leave the half of a group.
+  static constexpr bool direct = Int4::group / 2 % packet_size<float> == 0;
+  static constexpr bool has_scale = false;
+  static EIGEN_ALWAYS_INLINE Packet<float> load(const std::byte* row, Index features, Index d) {
+    constexpr Index half = Int4::group / 2;
+    const Index group = d / Int4::group, within = d % Int4::group;
+    const Packet<float> x = Widen::nibbles(row + group * half + within % half, within < half ? 0 : 4);
+    return ei::pmul(x, broadcast(RowStorage<Int4>::scale(row, features, group)));
+  }
+};
+
+}  // namespace dca::detail
+
+#include "dca/kernel/packet_code_end.hpp"

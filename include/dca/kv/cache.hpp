@@ -1,0 +1,151 @@
+// Keys and values of sequences that grow, each in one piece of memory.
+#pragma once
+
+#include "dca/kv/paged.hpp"
+
+namespace dca {
+
+/// Tokens that a KeyValueCache has room for, per sequence; one that grows takes more when they are used up.
+struct CacheCapacity {
+  Index tokens;
+  bool grows = false;
+};
+
+/// A cache of `sequences` sequences that share sizes and capacity, each with a length of its own. Keys are stored as K,
+/// rotated once when they enter, values as V: float, double, Eigen::half, Eigen::bfloat16, Int8 or Int4. Give it to an
+/// operator in the place of keys and values; `make_cache` of an operator makes the one that it can read.
+///
+/// It is a pool with one block per sequence: every sequence and kv_head has its rows side by side, so that decoding
+/// reads memory from front to back. One thread at a time may change a cache; any number may read one that nobody
+/// changes.
+template <class K, class Placement = ChunkOffset, class V = K>
+class KeyValueCache {
+ public:
+  using Pool = BlockPool<K, Placement, V>;
+
+  /// Throws std::invalid_argument where a size is out of range (sequences and capacity must be at least 1), a head_dim
+  /// does not suit the storage, rotary_dim exceeds head_dim, or the bytes overflow; std::bad_alloc without memory.
+  KeyValueCache(PlacedKeys<Placement> placed, CacheShape shape, Index sequences, CacheCapacity capacity)
+      : pool_(std::move(placed), shape, checked("sequences", sequences), checked("capacity", capacity.tokens)),
+        grows_(capacity.grows),
+        blocks_(static_cast<std::size_t>(sequences)) {
+    for (Index& block : blocks_) {
+      block = pool_.take();
+      tables_.push_back({std::span<const Index>(&block, 1), 0});
+    }
+  }
+
+  /// Caches move, and are not copied: a copy would be a mistake more often than a wish.
+  KeyValueCache(KeyValueCache&&) noexcept = default;
+  KeyValueCache& operator=(KeyValueCache&&) noexcept = default;
+
+  /// Appends the tokens of key [m, kv_heads, head_dim] (unrotated) and value [m, kv_heads, v_head_dim] to a sequence.
+  /// Throws std::invalid_argument where shapes do not fit or, unless the cache grows, the capacity is exceeded: nothing
+  /// is changed then.
+  template <class Device, class X, class Y>
+  void append(const Device& device, Index sequence, TensorView<X> key, TensorView<Y> value) {
+    check_sequence(sequence);
+    append_to(device, std::span<BlockTable>(&table(sequence), 1), key, value);
+  }
+
+  /// Appends key [sequences, m, kv_heads, head_dim] and value likewise, m tokens to each sequence. Throws as the above.
+  template <class Device, class X, class Y>
+  void append(const Device& device, TensorView<X> key, TensorView<Y> value) {
+    append_to(device, tables_, key, value);
+  }
+
+  /// Forgets the tokens from position `length` on. Throws std::invalid_argument unless 0 <= length <= length(sequence).
+  void truncate(Index sequence, Index length) {
+    check_sequence(sequence);
+    check_length(sequence, length);
+    table(sequence).length = length;
+  }
+
+  /// Makes the first `length` tokens of sequence `from` those of sequence `to`, in place of what it held. Throws
+  /// std::invalid_argument unless both exist, are not the same, and 0 <= length <= length(from).
+  void copy_prefix(Index from, Index to, Index length) {
+    check_sequence(from);
+    check_sequence(to);
+    if (from == to) detail::fail("to", std::to_string(to), "must be another sequence than from");
+    check_length(from, length);
+    pool_.copy_tokens(table(from).blocks[0], table(to).blocks[0], length);
+    table(to).length = length;
+  }
+
+  /// All sequences as the keys and values of a call; until the next change of the cache.
+  PagedKeyValues<Pool> view() const { return PagedKeyValues<Pool>(pool_, tables_); }
+
+  /// Some sequences, in the order of `sequences`, which must outlive the view. Throws std::invalid_argument where one
+  /// is not there.
+  PagedKeyValues<Pool> view(std::span<const Index> sequences) const {
+    return PagedKeyValues<Pool>(pool_, tables_, sequences);
+  }
+
+  Index sequences() const { return static_cast<Index>(tables_.size()); }
+  /// Tokens of a sequence. Throws std::invalid_argument where it is not there.
+  Index length(Index sequence) const {
+    check_sequence(sequence);
+    return tables_[static_cast<std::size_t>(sequence)].length;
+  }
+  /// Tokens per sequence that fit without growing.
+  Index capacity() const { return pool_.block_size(); }
+  /// Bytes held for keys and values.
+  Index bytes() const { return pool_.bytes(); }
+
+ private:
+  static Index checked(const char* argument, Index size) {
+    if (size < 1) detail::fail(argument, std::to_string(size), "must be at least 1");
+    return size;
+  }
+
+  BlockTable& table(Index sequence) { return tables_[static_cast<std::size_t>(sequence)]; }
+
+  void check_sequence(Index sequence) const {
+    if (sequence < 0 || sequence >= sequences()) {
+      detail::fail("sequence", std::to_string(sequence), "must be from 0 to " + std::to_string(sequences() - 1));
+    }
+  }
+  void check_length(Index sequence, Index length) const {
+    const Index most = tables_[static_cast<std::size_t>(sequence)].length;
+    if (length < 0 || length > most) {
+      detail::fail("length", std::to_string(length), "must be from 0 to the sequence's, " + std::to_string(most));
+    }
+  }
+
+  template <class Device, class X, class Y>
+  void append_to(const Device& device, std::span<BlockTable> tables, TensorView<X> key, TensorView<Y> value) {
+    const detail::NewRows<std::remove_const_t<X>, std::remove_const_t<Y>> rows(
+        key, value, static_cast<Index>(tables.size()), pool_.shape());
+    const Index count = rows.key.shape[1];
+    Index longest = 0;
+    for (const BlockTable& table : tables) longest = std::max(longest, table.length);
+    make_room(longest, count);
+    pool_.append(device, std::span<const BlockTable>(tables), rows.key, rows.value);
+    for (BlockTable& table : tables) table.length += count;
+  }
+
+  /// Room for `more` tokens after `length` in every sequence.
+  void make_room(Index length, Index more) {
+    if (more <= capacity() - length) return;
+    if (!grows_) {
+      detail::fail("key", std::to_string(more) + " tokens after " + std::to_string(length),
+                   "must fit the cache's capacity, " + std::to_string(capacity()));
+    }
+    if (more > std::numeric_limits<Index>::max() / 2 - length) {
+      detail::fail("key", std::to_string(more) + " tokens", "sizes must fit a signed 64-bit index");
+    }
+    Pool larger(pool_.placement(), pool_.shape(), sequences(), std::max(length + more, capacity() + capacity() / 2));
+    for (const BlockTable& table : tables_) {
+      // Blocks of both pools are handed out in the same order.
+      larger.copy_tokens_from(pool_, table.blocks[0], larger.take(), table.length);
+    }
+    pool_ = std::move(larger);
+  }
+
+  Pool pool_;
+  bool grows_;
+  std::vector<Index> blocks_;       // of each sequence
+  std::vector<BlockTable> tables_;  // over blocks_
+};
+
+}  // namespace dca

@@ -1,0 +1,268 @@
+// Keys and values in blocks of a pool, found through tables of blocks.
+#pragma once
+
+#include <vector>
+
+#include "dca/kv/placed_rows.hpp"
+
+namespace dca {
+
+/// The blocks of a sequence: tokens [b * block_size, (b + 1) * block_size) are in block blocks[b], for b from 0. Owns
+/// nothing.
+struct BlockTable {
+  std::span<const Index> blocks{};
+  Index length = 0;  // tokens
+};
+
+/// A fixed number of blocks of `block_size` tokens each, any block_size: a block may hold tokens of two chunks. Keys
+/// are stored as K, rotated once when they enter, values as V. Blocks are handed out and counted by their users; tables
+/// are the caller's, or a PagedCache's.
+///
+/// One thread at a time may change a pool; any number may read one that nobody changes.
+template <class K, class Placement = ChunkOffset, class V = K>
+class BlockPool {
+ public:
+  using Key = K;
+  using Value = V;
+  using KeyPlacement = Placement;
+
+  /// Throws std::invalid_argument where a size is out of range, a head_dim does not suit the storage, rotary_dim
+  /// exceeds head_dim, or the bytes overflow; std::bad_alloc without memory.
+  BlockPool(PlacedKeys<Placement> placed, CacheShape shape, Index blocks, Index block_size)
+      : placed_(std::move(placed)), shape_(shape), block_size_(block_size) {
+    detail::check_cache_shape<K, V>(shape_);
+    detail::check_rotary_dim(placed_, shape_.head_dim);
+    if (blocks < 0) detail::fail("blocks", std::to_string(blocks), "must be at least 0");
+    if (block_size < 1) detail::fail("block_size", std::to_string(block_size), "must be at least 1");
+    const auto bytes_of = [&](Index row_bytes) {
+      Index bytes = detail::checked_product("block_size", shape_.kv_heads * row_bytes, block_size);
+      return detail::checked_product("blocks", bytes, blocks);
+    };
+    const Index key_bytes = bytes_of(key_units() * static_cast<Index>(sizeof(StorageUnit<K>)));
+    const Index value_bytes = bytes_of(value_units() * static_cast<Index>(sizeof(StorageUnit<V>)));
+    key_memory_ = detail::AlignedBytes(key_bytes);
+    value_memory_ = detail::AlignedBytes(value_bytes);
+    users_.assign(static_cast<std::size_t>(blocks), 0);
+    written_by_.assign(static_cast<std::size_t>(blocks), 0);
+    free_.reserve(static_cast<std::size_t>(blocks));
+    for (Index block = blocks - 1; block >= 0; --block) free_.push_back(block);
+  }
+
+  /// A free block, now with one user. Throws std::invalid_argument where none is free.
+  Index take() {
+    if (free_.empty()) {
+      detail::fail("blocks", "all " + std::to_string(blocks()) + " are in use", "a block must be given back first");
+    }
+    const Index block = free_.back();
+    free_.pop_back();
+    users_[index(block)] = 1;
+    return block;
+  }
+
+  /// One more user of a block in use. Throws std::invalid_argument for another block.
+  void share(Index block) {
+    check_in_use(block);
+    ++users_[index(block)];
+  }
+
+  /// One user less; the block is free when none is left. Throws std::invalid_argument for a block not in use.
+  void give_back(Index block) {
+    check_in_use(block);
+    if (--users_[index(block)] == 0) free_.push_back(block);
+  }
+
+  /// Users of a block; 0 where it is free.
+  Index users(Index block) const {
+    check_block(block);
+    return users_[index(block)];
+  }
+
+  /// Writes batch b of key [batch, m, kv_heads, head_dim] (unrotated) and value likewise after the tokens of tables[b],
+  /// into blocks that the tables name already; the caller then counts the m tokens. Rank 3 with one table.
+  /// Throws std::invalid_argument, with nothing written, where shapes do not fit, a table is too short, a block is out
+  /// of the pool, not in use, shared with another user, or would be written through two places of the tables.
+  template <class Device, class X, class Y>
+  void append(const Device& device, std::span<const BlockTable> tables, TensorView<X> key, TensorView<Y> value) {
+    const detail::NewRows<std::remove_const_t<X>, std::remove_const_t<Y>> rows(
+        key, value, static_cast<Index>(tables.size()), shape_);
+    const Index count = rows.key.shape[1];
+    ++append_;
+    for (const BlockTable& table : tables) check_writable(table, count);
+    for (std::size_t b = 0; b < tables.size(); ++b) {
+      const std::span<const Index> blocks = tables[b].blocks;
+      detail::store_tokens<K, V>(
+          device, workspace_, placed_, shape_, rows, static_cast<Index>(b), tables[b].length,
+          [&](Index position, Index head) {
+            const Index block = blocks[index(position / block_size_)];
+            const Index slot = position % block_size_;
+            return detail::RowPlace<K, V>{key_row(block, head, slot), value_row(block, head, slot)};
+          });
+    }
+  }
+
+  /// Copies the first `tokens` tokens of a block. Throws std::invalid_argument for blocks not in use, and unless
+  /// 0 <= tokens <= block_size.
+  void copy_tokens(Index from, Index to, Index tokens) { copy_tokens_from(*this, from, to, tokens); }
+
+  /// As copy_tokens, from a block of another pool of the same shape but for the block_size.
+  void copy_tokens_from(const BlockPool& other, Index from, Index to, Index tokens) {
+    check_in_use(to);
+    other.check_in_use(from);
+    if (const Index most = std::min(block_size_, other.block_size_); tokens < 0 || tokens > most) {
+      detail::fail("tokens", std::to_string(tokens), "must be from 0 to block_size, " + std::to_string(most));
+    }
+    for (Index head = 0; head < shape_.kv_heads; ++head) {
+      std::copy_n(other.key_row(from, head, 0), tokens * key_units(), key_row(to, head, 0));
+      std::copy_n(other.value_row(from, head, 0), tokens * value_units(), value_row(to, head, 0));
+    }
+  }
+
+  /// Throws std::invalid_argument where a table does not hold its tokens or names a block out of the pool.
+  void check_readable(const BlockTable& table) const {
+    check_holds(table, table.length);
+    for (Index b = 0; b < detail::ceil_div(table.length, block_size_); ++b) check_block(table.blocks[index(b)]);
+  }
+
+  RowRun<K> keys(const BlockTable& table, Index kv_head, Index first) const {
+    const Index slot = first % block_size_;
+    return {key_row(table.blocks[index(first / block_size_)], kv_head, slot), key_units(),
+            std::min(block_size_ - slot, table.length - first)};
+  }
+  RowRun<V> values(const BlockTable& table, Index kv_head, Index first) const {
+    const Index slot = first % block_size_;
+    return {value_row(table.blocks[index(first / block_size_)], kv_head, slot), value_units(),
+            std::min(block_size_ - slot, table.length - first)};
+  }
+
+  Index blocks() const { return static_cast<Index>(users_.size()); }
+  Index free_blocks() const { return static_cast<Index>(free_.size()); }
+  Index block_size() const { return block_size_; }
+  const CacheShape& shape() const { return shape_; }
+  const PlacedKeys<Placement>& placement() const { return placed_; }
+  /// Bytes held for keys and values.
+  Index bytes() const { return key_memory_.size() + value_memory_.size(); }
+
+ private:
+  static std::size_t index(Index k) { return static_cast<std::size_t>(k); }
+
+  Index key_units() const { return RowStorage<K>::units(shape_.head_dim); }
+  Index value_units() const { return RowStorage<V>::units(shape_.v_head_dim); }
+
+  StorageUnit<K>* key_row(Index block, Index head, Index slot) const {
+    return reinterpret_cast<StorageUnit<K>*>(key_memory_.data()) +
+           ((block * shape_.kv_heads + head) * block_size_ + slot) * key_units();
+  }
+  StorageUnit<V>* value_row(Index block, Index head, Index slot) const {
+    return reinterpret_cast<StorageUnit<V>*>(value_memory_.data()) +
+           ((block * shape_.kv_heads + head) * block_size_ + slot) * value_units();
+  }
+
+  void check_block(Index block) const {
+    if (block < 0 || block >= blocks()) {
+      detail::fail("block_table", "block " + std::to_string(block),
+                   "must be from 0 to " + std::to_string(blocks() - 1));
+    }
+  }
+  void check_in_use(Index block) const {
+    check_block(block);
+    if (users_[index(block)] == 0) {
+      detail::fail("block_table", "block " + std::to_string(block) + " is free", "must be one that is in use");
+    }
+  }
+
+  void check_holds(const BlockTable& table, Index tokens) const {
+    if (table.length < 0 || detail::ceil_div(tokens, block_size_) > static_cast<Index>(table.blocks.size())) {
+      detail::fail("block_table", std::to_string(table.blocks.size()) + " blocks of " + std::to_string(block_size_),
+                   "must hold " + std::to_string(tokens) + " tokens");
+    }
+  }
+
+  /// The blocks that `count` tokens after those of the table go to: in use, of one user, and not written before by this
+  /// append.
+  void check_writable(const BlockTable& table, Index count) {
+    check_holds(table, table.length);
+    const Index more = std::min(count, std::numeric_limits<Index>::max() - table.length);
+    check_holds(table, table.length + more);
+    if (count == 0) return;
+    for (Index b = table.length / block_size_; b <= (table.length + count - 1) / block_size_; ++b) {
+      const Index block = table.blocks[index(b)];
+      check_in_use(block);
+      if (users_[index(block)] > 1) {
+        detail::fail("block_table",
+                     "block " + std::to_string(block) + " has " + std::to_string(users_[index(block)]) + " users",
+                     "a block that is written must have one");
+      }
+      if (written_by_[index(block)] == append_) {
+        detail::fail("block_table", "block " + std::to_string(block) + " stands twice",
+                     "a block that is written must belong to one place of one sequence");
+      }
+      written_by_[index(block)] = append_;
+    }
+  }
+
+  PlacedKeys<Placement> placed_;
+  CacheShape shape_;
+  Index block_size_;
+  std::vector<Index> users_;  // by block
+  std::vector<Index> free_;
+  std::vector<Index> written_by_;  // by block, the last append that wrote it or meant to
+  Index append_ = 0;
+  detail::AlignedBytes key_memory_, value_memory_;
+  Workspace workspace_;
+};
+
+/// The sequences of some block tables of a pool, as a KeyValueSource. `order`, where given, picks and arranges them:
+/// sequence s of a call is that of tables[order[s]]. Holds references: pool, tables and order must outlive it.
+template <class Pool>
+class PagedKeyValues {
+ public:
+  using Key = typename Pool::Key;
+  using Value = typename Pool::Value;
+  using KeyPlacement = typename Pool::KeyPlacement;
+
+  /// Throws std::invalid_argument where a table does not hold its tokens or names a block out of the pool.
+  PagedKeyValues(const Pool& pool, std::span<const BlockTable> tables) : pool_(pool), tables_(tables) {
+    check_tables();
+  }
+
+  /// Besides, where `order` names a table that is not there. An empty order is no sequence.
+  PagedKeyValues(const Pool& pool, std::span<const BlockTable> tables, std::span<const Index> order)
+      : pool_(pool), tables_(tables), order_(order), in_order_(true) {
+    for (const Index table : order) {
+      if (table < 0 || table >= static_cast<Index>(tables.size())) {
+        detail::fail("order", std::to_string(table), "must be from 0 to " + std::to_string(tables.size()) + " - 1");
+      }
+    }
+    check_tables();
+  }
+
+  RowRun<Key> keys(Index sequence, Index kv_head, Index first) const {
+    return pool_.keys(table(sequence), kv_head, first);
+  }
+  RowRun<Value> values(Index sequence, Index kv_head, Index first) const {
+    return pool_.values(table(sequence), kv_head, first);
+  }
+  Index sequences() const { return static_cast<Index>(in_order_ ? order_.size() : tables_.size()); }
+  Index length(Index sequence) const { return table(sequence).length; }
+  Index kv_heads() const { return pool_.shape().kv_heads; }
+  Index head_dim() const { return pool_.shape().head_dim; }
+  Index v_head_dim() const { return pool_.shape().v_head_dim; }
+  const PlacedKeys<KeyPlacement>& placement() const { return pool_.placement(); }
+
+ private:
+  const BlockTable& table(Index sequence) const {
+    const auto s = static_cast<std::size_t>(sequence);
+    return tables_[in_order_ ? static_cast<std::size_t>(order_[s]) : s];
+  }
+
+  void check_tables() const {
+    for (Index sequence = 0; sequence < sequences(); ++sequence) pool_.check_readable(table(sequence));
+  }
+
+  const Pool& pool_;
+  std::span<const BlockTable> tables_;
+  std::span<const Index> order_{};
+  bool in_order_ = false;
+};
+
+}  // namespace dca

@@ -1,0 +1,148 @@
+// Sequences on a pool of blocks, that share what they have in common.
+#pragma once
+
+#include "dca/kv/paged.hpp"
+
+namespace dca {
+
+/// Sequences that grow and shrink on the blocks of one pool. A fork shares all blocks of its origin; a shared block is
+/// copied when one of its sequences writes into it. `make_paged_cache` of an operator makes the one that it can read.
+template <class K, class Placement = ChunkOffset, class V = K>
+class PagedCache {
+ public:
+  using Pool = BlockPool<K, Placement, V>;
+
+  /// Throws what BlockPool throws.
+  PagedCache(PlacedKeys<Placement> placed, CacheShape shape, Index blocks, Index block_size)
+      : pool_(std::move(placed), shape, blocks, block_size) {}
+
+  /// A new sequence without tokens; its number, which may be one that a removed sequence had.
+  Index add() {
+    Index sequence = static_cast<Index>(sequences_.size());
+    if (unused_.empty()) {
+      sequences_.emplace_back();
+      tables_.emplace_back();
+    } else {
+      sequence = unused_.back();
+      unused_.pop_back();
+    }
+    sequences_[index(sequence)].used = true;
+    return sequence;
+  }
+
+  /// A new sequence with the tokens of `sequence`, in the same blocks. Throws std::invalid_argument where there is
+  /// none.
+  Index fork(Index sequence) {
+    check_sequence(sequence);
+    const Index copy = add();
+    Sequence& to = sequences_[index(copy)];
+    to.blocks = sequences_[index(sequence)].blocks;
+    for (const Index block : to.blocks) pool_.share(block);
+    set_length(copy, length(sequence));
+    return copy;
+  }
+
+  /// Forgets the tokens from position `length` on, and gives their blocks back. Throws std::invalid_argument unless
+  /// 0 <= length <= length(sequence).
+  void truncate(Index sequence, Index length) {
+    check_sequence(sequence);
+    if (length < 0 || length > this->length(sequence)) {
+      detail::fail("length", std::to_string(length),
+                   "must be from 0 to the sequence's length, " + std::to_string(this->length(sequence)));
+    }
+    std::vector<Index>& blocks = sequences_[index(sequence)].blocks;
+    for (const std::size_t kept = index(detail::ceil_div(length, pool_.block_size())); blocks.size() > kept;) {
+      pool_.give_back(blocks.back());
+      blocks.pop_back();
+    }
+    set_length(sequence, length);
+  }
+
+  /// Ends a sequence. Throws std::invalid_argument where there is none.
+  void remove(Index sequence) {
+    truncate(sequence, 0);
+    sequences_[index(sequence)].used = false;
+    unused_.push_back(sequence);
+  }
+
+  /// Appends key [m, kv_heads, head_dim] (unrotated) and value [m, kv_heads, v_head_dim]. Throws std::invalid_argument
+  /// where there is no such sequence, shapes do not fit, or fewer blocks are free than are needed; nothing is changed
+  /// then.
+  template <class Device, class X, class Y>
+  void append(const Device& device, Index sequence, TensorView<X> key, TensorView<Y> value) {
+    check_sequence(sequence);
+    const detail::NewRows<std::remove_const_t<X>, std::remove_const_t<Y>> rows(key, value, 1, pool_.shape());
+    const Index count = rows.key.shape[1];
+    make_room(sequence, count);
+    pool_.append(device, std::span<const BlockTable>(&tables_[index(sequence)], 1), rows.key, rows.value);
+    set_length(sequence, length(sequence) + count);
+  }
+
+  /// Some sequences as the keys and values of a call, in the order of `sequences`. Refers to both; until the next
+  /// change of the cache. Throws std::invalid_argument where one is not there.
+  PagedKeyValues<Pool> view(std::span<const Index> sequences) const {
+    for (const Index sequence : sequences) check_sequence(sequence);
+    return PagedKeyValues<Pool>(pool_, tables_, sequences);
+  }
+
+  Index length(Index sequence) const {
+    check_sequence(sequence);
+    return tables_[index(sequence)].length;
+  }
+  const Pool& pool() const { return pool_; }
+
+ private:
+  struct Sequence {
+    std::vector<Index> blocks{};
+    bool used = false;
+  };
+
+  static std::size_t index(Index k) { return static_cast<std::size_t>(k); }
+
+  void check_sequence(Index sequence) const {
+    if (sequence < 0 || index(sequence) >= sequences_.size() || !sequences_[index(sequence)].used) {
+      detail::fail("sequence", std::to_string(sequence), "must be one that was added and not removed");
+    }
+  }
+
+  void set_length(Index sequence, Index length) {
+    tables_[index(sequence)] = {sequences_[index(sequence)].blocks, length};
+  }
+
+  /// Blocks for `count` more tokens, the one that is begun a sequence's own.
+  void make_room(Index sequence, Index count) {
+    std::vector<Index>& blocks = sequences_[index(sequence)].blocks;
+    const Index now = length(sequence), size = pool_.block_size();
+    if (count == 0) return;
+    if (count > std::numeric_limits<Index>::max() / 2 - now) {
+      detail::fail("key", std::to_string(count) + " tokens", "sizes must fit a signed 64-bit index");
+    }
+    const bool copies = now % size != 0 && pool_.users(blocks.back()) > 1;
+    const Index needed = detail::ceil_div(now + count, size) - static_cast<Index>(blocks.size()) + (copies ? 1 : 0);
+    if (needed > pool_.free_blocks()) {
+      detail::fail("key",
+                   std::to_string(count) + " tokens after " + std::to_string(now) + " need " + std::to_string(needed) +
+                       " blocks",
+                   "must fit the free ones, " + std::to_string(pool_.free_blocks()));
+    }
+    if (const std::size_t wanted = blocks.size() + index(needed); wanted > blocks.capacity()) {
+      blocks.reserve(std::max(wanted, 2 * blocks.capacity()));
+    }
+    // From here on nothing can fail.
+    if (copies) {
+      const Index own = pool_.take();
+      pool_.copy_tokens(blocks.back(), own, now % size);
+      pool_.give_back(blocks.back());
+      blocks.back() = own;
+    }
+    while (static_cast<Index>(blocks.size()) * size < now + count) blocks.push_back(pool_.take());
+    set_length(sequence, now);
+  }
+
+  Pool pool_;
+  std::vector<Sequence> sequences_;
+  std::vector<BlockTable> tables_;  // by sequence, over its blocks
+  std::vector<Index> unused_;
+};
+
+}  // namespace dca

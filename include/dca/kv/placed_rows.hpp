@@ -1,0 +1,153 @@
+// How new keys and values enter a cache: rotated to their place, then stored.
+#pragma once
+
+#include "dca/device/workers.hpp"
+#include "dca/kv/key_value_source.hpp"
+#include "dca/rope/row_rotator.hpp"
+#include "dca/tensor/checks.hpp"
+
+namespace dca {
+
+/// How the keys of a cache are placed: by which layout, with which embedding. Nothing for unplaced keys.
+template <class Placement>
+struct PlacedKeys {
+  typename Placement::Layout chunks = {};
+  RotaryEmbedding rope;
+
+  Index position(Index j) const { return Placement::position(chunks, j); }
+};
+template <>
+struct PlacedKeys<Unplaced> {};
+
+/// Sizes of what a cache holds for a token.
+struct CacheShape {
+  Index kv_heads;
+  Index head_dim;
+  Index v_head_dim;
+};
+
+namespace detail {
+
+/// Keys rotate in float, unless they are stored as double.
+template <class E>
+using CacheScalar = std::conditional_t<std::is_same_v<E, double>, double, float>;
+
+template <class K, class V>
+void check_cache_shape(const CacheShape& shape) {
+  constexpr Index most = Index{1} << 24;
+  const std::pair<const char*, Index> sizes[] = {
+      {"kv_heads", shape.kv_heads}, {"head_dim", shape.head_dim}, {"v_head_dim", shape.v_head_dim}};
+  for (const auto& [name, size] : sizes) {
+    if (size < 1 || size > most) fail(name, std::to_string(size), "must be from 1 to " + std::to_string(most));
+  }
+  if (!RowStorage<K>::takes(shape.head_dim)) {
+    fail("head_dim", std::to_string(shape.head_dim), "must be a multiple of 32 for Int4 keys");
+  }
+  if (!RowStorage<V>::takes(shape.v_head_dim)) {
+    fail("v_head_dim", std::to_string(shape.v_head_dim), "must be a multiple of 32 for Int4 values");
+  }
+}
+
+template <class Placement>
+void check_rotary_dim(const PlacedKeys<Placement>& placed, Index head_dim) {
+  if constexpr (!std::is_same_v<Placement, Unplaced>) {
+    if (placed.rope.rotary_dim() > head_dim) {
+      fail("rotary_dim", std::to_string(placed.rope.rotary_dim()),
+           "must be at most head_dim, " + std::to_string(head_dim));
+    }
+  }
+}
+
+/// New tokens' keys [length, kv_heads, head_dim] and values [length, kv_heads, v_head_dim], checked; of rank 4 with a
+/// batch of `sequences`.
+template <class X, class Y>
+struct NewRows {
+  TensorView<const X> key;
+  TensorView<const Y> value;
+
+  NewRows(TensorView<const X> k, TensorView<const Y> v, Index sequences, const CacheShape& shape)
+      : key(checked_view("key", k, 4, true)), value(checked_view("value", v, 4, true)) {
+    check_equal("key", "batch", key.shape[0], "the cache's sequences", sequences);
+    check_equal("value", "batch", value.shape[0], "the cache's sequences", sequences);
+    check_equal("value", "length", value.shape[1], "key", key.shape[1]);
+    check_equal("key", "kv_heads", key.shape[2], "the cache", shape.kv_heads);
+    check_equal("value", "kv_heads", value.shape[2], "the cache", shape.kv_heads);
+    check_equal("key", "head_dim", key.shape[3], "the cache", shape.head_dim);
+    check_equal("value", "v_head_dim", value.shape[3], "the cache", shape.v_head_dim);
+  }
+};
+
+/// Where the rows of one token and kv_head go.
+template <class K, class V>
+struct RowPlace {
+  StorageUnit<K>* key;
+  StorageUnit<V>* value;
+};
+
+/// Stores one token of all kv_heads; what a thread needs for it.
+template <class K, class V, class Placement>
+class TokenStore {
+ public:
+  using Scalar = CacheScalar<K>;
+
+  TokenStore(const PlacedKeys<Placement>& placed, const CacheShape& shape, Arena& arena)
+      : placed_(placed), shape_(shape), rotate_(make(placed, arena)), row_(arena.take<Scalar>(shape.head_dim)) {}
+
+  /// Row r of batch b of `rows`, as the token at `position`; place(kv_head) says where to.
+  template <class Rows, class Place>
+  void operator()(const Rows& rows, Index b, Index r, Index position, const Place& place) {
+    for (Index head = 0; head < shape_.kv_heads; ++head) {
+      const auto at = [&](const auto& x) { return x.data + b * x.strides[0] + r * x.strides[1] + head * x.strides[2]; };
+      const RowPlace<K, V> to = place(head);
+      if constexpr (std::is_same_v<Placement, Unplaced>) {
+        RowStorage<K>::encode(at(rows.key), shape_.head_dim, to.key);
+      } else {
+        rotate_(placed_.position(position), at(rows.key), shape_.head_dim, row_);
+        RowStorage<K>::encode(row_, shape_.head_dim, to.key);
+      }
+      RowStorage<V>::encode(at(rows.value), shape_.v_head_dim, to.value);
+    }
+  }
+
+ private:
+  struct Nothing {};
+  using Rotator = std::conditional_t<std::is_same_v<Placement, Unplaced>, Nothing, RowRotator<Scalar>>;
+
+  static Rotator make(const PlacedKeys<Placement>& placed, Arena& arena) {
+    if constexpr (std::is_same_v<Placement, Unplaced>) {
+      return {};
+    } else {
+      return Rotator(placed.rope, arena);
+    }
+  }
+
+  const PlacedKeys<Placement>& placed_;
+  const CacheShape& shape_;
+  Rotator rotate_;
+  Scalar* row_;
+};
+
+/// Stores all rows of batch b of `rows` as the tokens from `first_position` on; place(position, kv_head) says where to.
+template <class K, class V, class Device, class Placement, class Rows, class Place>
+void store_tokens(const Device& device, Workspace& workspace, const PlacedKeys<Placement>& placed,
+                  const CacheShape& shape, const Rows& rows, Index b, Index first_position, const Place& place) {
+  using Store = TokenStore<K, V, Placement>;
+  constexpr Index rows_per_task = 32;
+  const Index count = rows.key.shape[1];
+  const Index tasks = ceil_div(count, rows_per_task), workers = worker_count(device, tasks);
+  Arena counter;
+  const Store counted(placed, shape, counter);
+  const Index bytes = counter.used();
+  const Scratch<Device> scratch(device, &workspace, workers * bytes);
+  run_tasks(device, workers, tasks, [&](Index worker, Index task) {
+    Arena arena(scratch.data() + worker * bytes);
+    Store store(placed, shape, arena);
+    for (Index r = task * rows_per_task; r < std::min(count, (task + 1) * rows_per_task); ++r) {
+      const Index position = first_position + r;
+      store(rows, b, r, position, [&](Index head) { return place(position, head); });
+    }
+  });
+}
+
+}  // namespace detail
+}  // namespace dca

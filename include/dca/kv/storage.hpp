@@ -1,0 +1,166 @@
+// How a row of features lies in memory: plain numbers, or small integers with scales.
+#pragma once
+
+#include <Eigen/Core>
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+
+#include "dca/tensor/index.hpp"
+
+namespace dca {
+
+/// Rows of 8-bit integers, symmetric, with one scale per row: x = scale * q, q in [-127, 127]. A row is its features,
+/// a byte each, then the scale as a float. An element is off by at most half a scale, the largest magnitude / 254.
+struct Int8 {};
+
+/// Rows of 4-bit integers, symmetric, with one scale per group of 32 features: x = scale * q, q in [-7, 7]. A row is,
+/// per group, 16 bytes (feature d in the low half of byte d, feature 16 + d in its high half, each as q + 8), then a
+/// float scale per group. The features must be a multiple of 32. An element is off by at most its group's largest
+/// magnitude / 14.
+struct Int4 {
+  static constexpr Index group = 32;
+};
+
+/// What keys and values may be stored as.
+template <class E>
+inline constexpr bool is_quantised = std::is_same_v<E, Int8> || std::is_same_v<E, Int4>;
+
+namespace detail {
+
+template <class E>
+struct StorageUnitOf {
+  using type = E;
+};
+template <class E>
+requires is_quantised<E>
+struct StorageUnitOf<E> {
+  using type = std::byte;
+};
+
+inline float float_at(const std::byte* place) {
+  float value;
+  std::memcpy(&value, place, sizeof(value));
+  return value;
+}
+
+/// The scale at which values up to `largest` become integers up to `most`, and the factor for the way there. NaN and
+/// infinities go into the scale, and so into every feature that it covers.
+struct QuantScale {
+  float scale;
+  float inverse;
+
+  QuantScale(float largest, float most) : scale(largest / most), inverse(scale > 0 ? 1 / scale : 0) {
+    if (!std::isfinite(inverse)) inverse = 0;  // a scale too small to invert stands for zeros
+  }
+  int operator()(float x, float most) const {
+    const float scaled = std::isfinite(x) ? std::clamp(x * inverse, -most, most) : 0.0f;
+    return static_cast<int>(scaled < 0 ? scaled - 0.5f : scaled + 0.5f);
+  }
+};
+
+template <class X>
+float largest_magnitude(const X* x, Index count) {
+  float largest = 0;
+  for (Index d = 0; d < count; ++d) {
+    const float magnitude = std::abs(static_cast<float>(x[d]));
+    if (std::isnan(magnitude)) return magnitude;
+    largest = std::max(largest, magnitude);
+  }
+  return largest;
+}
+
+}  // namespace detail
+
+/// What a pointer to a row of E points to: E itself, or bytes.
+template <class E>
+using StorageUnit = typename detail::StorageUnitOf<E>::type;
+
+/// Units of a row, its encoding and its decoding. Plain numbers are converted by rounding to nearest.
+template <class E>
+struct RowStorage {
+  static constexpr Index units(Index features) { return features; }
+  static constexpr bool takes(Index) { return true; }
+
+  template <class X>
+  static void encode(const X* x, Index features, E* row) {
+    for (Index d = 0; d < features; ++d) row[d] = static_cast<E>(x[d]);
+  }
+  template <class X>
+  static void decode(const E* row, Index features, X* x) {
+    for (Index d = 0; d < features; ++d) x[d] = static_cast<X>(row[d]);
+  }
+};
+
+template <>
+struct RowStorage<Int8> {
+  static constexpr Index units(Index features) { return features + static_cast<Index>(sizeof(float)); }
+  static constexpr bool takes(Index) { return true; }
+
+  template <class X>
+  static void encode(const X* x, Index features, std::byte* row) {
+    constexpr float most = 127;
+    const detail::QuantScale quantise(detail::largest_magnitude(x, features), most);
+    for (Index d = 0; d < features; ++d) row[d] = static_cast<std::byte>(quantise(static_cast<float>(x[d]), most));
+    std::memcpy(row + features, &quantise.scale, sizeof(float));
+  }
+  template <class X>
+  static void decode(const std::byte* row, Index features, X* x) {
+    const float scale = detail::float_at(row + features);
+    for (Index d = 0; d < features; ++d) {
+      x[d] = static_cast<X>(scale * static_cast<float>(static_cast<std::int8_t>(row[d])));
+    }
+  }
+};
+
+template <>
+struct RowStorage<Int4> {
+  static constexpr Index group_bytes = Int4::group / 2;
+
+  static constexpr Index units(Index features) {
+    return features / Int4::group * (group_bytes + static_cast<Index>(sizeof(float)));
+  }
+  static constexpr bool takes(Index features) { return features % Int4::group == 0; }
+
+  static float scale(const std::byte* row, Index features, Index group) {
+    return detail::float_at(row + features / 2 + group * static_cast<Index>(sizeof(float)));
+  }
+
+  template <class X>
+  static void encode(const X* x, Index features, std::byte* row) {
+    constexpr float most = 7;
+    for (Index group = 0; group < features / Int4::group; ++group) {
+      const X* const from = x + group * Int4::group;
+      const detail::QuantScale quantise(detail::largest_magnitude(from, Int4::group), most);
+      for (Index d = 0; d < group_bytes; ++d) {
+        const int low = quantise(static_cast<float>(from[d]), most) + 8;
+        const int high = quantise(static_cast<float>(from[d + group_bytes]), most) + 8;
+        row[group * group_bytes + d] = static_cast<std::byte>(low | high << 4);
+      }
+      std::memcpy(row + features / 2 + group * static_cast<Index>(sizeof(float)), &quantise.scale, sizeof(float));
+    }
+  }
+  template <class X>
+  static void decode(const std::byte* row, Index features, X* x) {
+    for (Index group = 0; group < features / Int4::group; ++group) {
+      const float factor = scale(row, features, group);
+      X* const to = x + group * Int4::group;
+      for (Index d = 0; d < group_bytes; ++d) {
+        const int pair = std::to_integer<int>(row[group * group_bytes + d]);
+        to[d] = static_cast<X>(factor * static_cast<float>((pair & 15) - 8));
+        to[d + group_bytes] = static_cast<X>(factor * static_cast<float>((pair >> 4) - 8));
+      }
+    }
+  }
+};
+
+namespace detail {
+
+template <class E>
+constexpr Index row_bytes(Index features) {
+  return RowStorage<E>::units(features) * static_cast<Index>(sizeof(StorageUnit<E>));
+}
+
+}  // namespace detail
+}  // namespace dca
