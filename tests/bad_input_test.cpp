@@ -53,7 +53,8 @@ TEST_CASE("lengths that differ") {
   check_refused("dca: out: length 9", [](Call& c) { c.out.shape[1] = 9; });
 }
 TEST_CASE("batches that differ") {
-  check_refused("dca: key: batch 2", [](Call& c) { c.key.shape[0] = 2; });
+  check_refused("dca: key: batch 2", [](Call& c) { c.key.shape[0] = c.value.shape[0] = 2; });
+  check_refused("dca: value: batch 1; must be that of key, 2", [](Call& c) { c.key.shape[0] = 2; });
   check_refused("dca: out: batch 2", [](Call& c) { c.out.shape[0] = 2; });
 }
 TEST_CASE("heads that differ or do not divide") {

@@ -1,7 +1,8 @@
 // Other remappings as compositions of a user's own parts: Self-Extend and StreamingLLM.
 #include "support/attend_definition.hpp"
+#include "support/attend_source_definition.hpp"
+#include "support/caches.hpp"
 #include "support/catch.hpp"
-#include "support/problem.hpp"
 
 using namespace dca_test;
 
@@ -72,6 +73,26 @@ TEMPLATE_TEST_CASE("Self-Extend is a composition of two parts that place keys di
     return reference::Positions{i / 4 + 20 - 5, j / 4};
   };
   CHECK(difference(run(attention, in), reference_of(in, positions, ropes.reference)) == "");
+}
+
+TEST_CASE("parts that place keys differently are served from a cache of unplaced keys") {
+  const Ropes ropes = make_ropes(16);
+  const dca::ComposedAttention<float, Grouped, Neighbours> attention(
+      {.chunks = SelfExtend{20, 4}, .rope = ropes.library});
+  for (const Index q_len : {1, 3, 90}) {
+    Random random;
+    const Inputs<float> in({2, q_len, 300, 2, 1, 16, 16}, random);
+    auto contiguous = attention.make_cache<float>(cache_shape(in.sizes), 2, {.tokens = 300});
+    auto paged = attention.make_paged_cache<float>(cache_shape(in.sizes), 2 * 43, 7);
+    for (Index b = 0; b < 2; ++b) {
+      append_tokens(contiguous, b, in, b, 0, 300);
+      append_tokens(paged, paged.add(), in, b, 0, 300);
+    }
+    const std::vector<Index> both{0, 1};
+    const auto expected = run(attention, in);  // keys as they came: the same as from tensors
+    CHECK(same_bits(run_on(attention, in, contiguous.view()), expected));
+    CHECK(same_bits(run_on(attention, in, paged.view(both)), expected));
+  }
 }
 
 TEMPLATE_TEST_CASE("StreamingLLM is a composition of two parts", "", float, double) {

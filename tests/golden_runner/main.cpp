@@ -6,13 +6,14 @@
 #include <limits>
 
 #include "golden_runner/report.hpp"
+#include "golden_runner/storage_error.hpp"
 
 namespace {
 
 using namespace dca_test;
 
 struct Selection {
-  std::string folder, scalar, path;
+  std::string folder, scalar, path, kv_type;
 };
 
 template <class T>
@@ -20,6 +21,32 @@ struct Path {
   const char* name;
   std::vector<GoldenOutputs<T>> (*run)(const GoldenProblem<T>&);
 };
+
+/// A storage type and the paths through it.
+template <class T>
+struct Storage {
+  const char* name;
+  KeyValueType type;
+  Path<T> paths[5];
+};
+
+template <class T, class E>
+constexpr Storage<T> storage_of(const char* name, KeyValueType type) {
+  return {name,
+          type,
+          {{"cached", cached_path<T, E>},
+           {"chunked", chunked_path<T, E>},
+           {"decode", decode_path<T, E>},
+           {"paged", paged_path<T, E>},
+           {"ragged", ragged_path<T, E>}}};
+}
+
+template <class T>
+const Storage<T> storages[] = {storage_of<T, T>("", KeyValueType::scalar),
+                               storage_of<T, Eigen::half>("half", KeyValueType::half),
+                               storage_of<T, Eigen::bfloat16>("bfloat16", KeyValueType::bfloat16),
+                               storage_of<T, dca::Int8>("int8", KeyValueType::int8),
+                               storage_of<T, dca::Int4>("int4", KeyValueType::int4)};
 
 template <class T>
 void run_paths(const GoldenCase& golden, const std::string& scalar, const Selection& selection, GoldenReport& report) {
@@ -33,12 +60,27 @@ void run_paths(const GoldenCase& golden, const std::string& scalar, const Select
     std::cout << "--   " << golden.parameters.name << ' ' << scalar << ": left out, its logits overflow\n";
     return;
   }
-  for (const Path<T>& path : paths) {
-    if (!selection.path.empty() && selection.path != path.name) continue;
+  const auto run = [&](const Path<T>& path, const std::string& label, const StorageError& storage) {
+    if (!selection.path.empty() && selection.path != path.name) return;
     try {
-      report.check(golden, path.name, path.run(GoldenProblem<T>(golden)));
+      report.check(golden, label, path.run(GoldenProblem<T>(golden)), storage);
     } catch (const std::exception& error) {
-      report.fail(golden.parameters.name + " " + scalar + " " + path.name, error.what());
+      report.fail(golden.parameters.name + " " + scalar + " " + label, error.what());
+    }
+  };
+  if (selection.kv_type.empty()) {
+    for (const Path<T>& path : paths) run(path, path.name, {});
+  }
+  for (const Storage<T>& storage : storages<T>) {
+    if (selection.kv_type != storage.name) continue;
+    const GoldenParameters& p = golden.parameters;
+    if (!stores(storage.type, p.head_dim) || !stores(storage.type, p.v_head_dim)) {
+      std::cout << "--   " << p.name << ' ' << scalar << ": left out, int4 takes whole groups of 32 features\n";
+      continue;
+    }
+    for (const Path<T>& path : storage.paths) {
+      const std::string label = std::string(path.name) + (selection.kv_type.empty() ? "" : " " + selection.kv_type);
+      run(path, label, storage_error(storage.type, golden));
     }
   }
 }
@@ -68,7 +110,10 @@ int main(int argc, char** argv) {
   app.add_option("--scalar", selection.scalar, "Only this scalar type; default both")
       ->check(CLI::IsMember({"float", "double"}));
   app.add_option("--path", selection.path, "Only this way of computing; default all")
-      ->check(CLI::IsMember({"operator", "functors", "split", "layouts", "threads"}));
+      ->check(CLI::IsMember({"operator", "functors", "split", "layouts", "threads", "cached", "chunked", "decode",
+                             "paged", "ragged"}));
+  app.add_option("--kv-type", selection.kv_type, "Only paths through caches, with keys and values stored so")
+      ->check(CLI::IsMember({"half", "bfloat16", "int8", "int4"}));
   CLI11_PARSE(app, argc, argv);
   try {
     return run_folder(selection) ? 0 : 1;

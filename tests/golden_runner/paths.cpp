@@ -4,20 +4,14 @@
 #include <cstring>
 #include <stdexcept>
 
+#include "support/views.hpp"
+
 namespace dca_test {
 namespace {
 
 template <class T>
 bool same_bits(const std::vector<T>& a, const std::vector<T>& b) {
   return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof(T)) == 0);
-}
-
-/// Rows [first, first + count) of a view's length dimension.
-template <class T>
-dca::TensorView<T> rows_of(dca::TensorView<T> view, dca::Index first, dca::Index count) {
-  view.data += first * view.strides[1];
-  view.shape[1] = count;
-  return view;
 }
 
 template <class Attention, class T>

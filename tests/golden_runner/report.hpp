@@ -15,9 +15,10 @@ class GoldenReport {
   explicit GoldenReport(std::ostream& stream) : stream_(stream) {}
 
   /// One line: whether out and lse of all variants of a path are within their bounds (see bounds.hpp), the largest
-  /// error of each beside its bound, and the largest logit where it raises the bound.
+  /// error of each beside its bound, and the largest logit where it raises the bound. `storage` widens the bounds.
   template <class T>
-  void check(const GoldenCase& golden, const std::string& path, const std::vector<GoldenOutputs<T>>& outputs);
+  void check(const GoldenCase& golden, const std::string& path, const std::vector<GoldenOutputs<T>>& outputs,
+             const StorageError& storage = {});
 
   /// One line of a case or path that could not be computed.
   void fail(const std::string& what, const std::string& why);

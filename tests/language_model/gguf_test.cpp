@@ -175,10 +175,90 @@ TEST_CASE("a block of each quantised type has the elements of its definition") {
   for (std::size_t k = 0; k < 256; ++k) CHECK(q8_0[k] == 0.5f * (static_cast<float>(k) - 128));
 }
 
+TEST_CASE("a block with fifth bits has the elements of its definition") {
+  // d = 0.5, m = -3; nibbles 0 to 15 and 15 to 0; every third element has its fifth bit.
+  const std::string d = raw(std::uint16_t{0x3800}), m = raw(std::uint16_t{0xc200});
+  std::string nibbles;
+  for (int k = 0; k < 16; ++k) nibbles += static_cast<char>(k | (15 - k) << 4);
+  std::uint32_t fifth_bits = 0;
+  for (unsigned k = 0; k < 32; k += 3) fifth_bits |= 1U << k;
+  const std::vector<float> q5_0 = through_file({q5_0_type, {32}, d + raw(fifth_bits) + nibbles});
+  const std::vector<float> q5_1 = through_file({q5_1_type, {32}, d + m + raw(fifth_bits) + nibbles});
+  for (std::size_t k = 0; k < 32; ++k) {
+    const float q = static_cast<float>(k < 16 ? k : 31 - k) + (k % 3 == 0 ? 16.0f : 0.0f);
+    INFO("element " << k);
+    CHECK(q5_0[k] == 0.5f * (q - 16));
+    CHECK(q5_1[k] == 0.5f * q - 3);
+  }
+}
+
+TEST_CASE("a block of 256 with scales and minima has the elements of its definition") {
+  // d = 0.5 and dmin = 0.25; part p has scale 9 p and minimum 60 - 7 p, so that some need all of their six bits.
+  const auto scale = [](int p) { return 9 * p; };
+  const auto min = [](int p) { return 60 - 7 * p; };
+  std::string head = raw(std::uint16_t{0x3800}) + raw(std::uint16_t{0x3400});
+  for (int p = 0; p < 4; ++p) head += static_cast<char>(scale(p) | scale(p + 4) >> 4 << 6);
+  for (int p = 0; p < 4; ++p) head += static_cast<char>(min(p) | min(p + 4) >> 4 << 6);
+  for (int p = 4; p < 8; ++p) head += static_cast<char>((scale(p) & 15) | (min(p) & 15) << 4);
+  // Element k of part p is (3 k + 5 p) % 16 or % 32.
+  const auto q = [](int p, int k, int range) { return (3 * k + 5 * p) % range; };
+  std::string lower, lower_of_five, fifth(32, '\0');
+  for (int pair = 0; pair < 8; pair += 2) {
+    for (int k = 0; k < 32; ++k) {
+      lower += static_cast<char>(q(pair, k, 16) | q(pair + 1, k, 16) << 4);
+      lower_of_five += static_cast<char>(q(pair, k, 32) % 16 | q(pair + 1, k, 32) % 16 << 4);
+    }
+  }
+  for (int k = 0; k < 32; ++k) {
+    int bits = 0;
+    for (int p = 0; p < 8; ++p) bits |= q(p, k, 32) / 16 << p;
+    fifth[static_cast<std::size_t>(k)] = static_cast<char>(bits);
+  }
+  const std::vector<float> q4_k = through_file({q4_k_type, {256}, head + lower});
+  const std::vector<float> q5_k = through_file({q5_k_type, {256}, head + fifth + lower_of_five});
+  for (int p = 0; p < 8; ++p) {
+    for (int k = 0; k < 32; ++k) {
+      const auto element = static_cast<std::size_t>(32 * p + k);
+      const float half_scale = 0.5f * static_cast<float>(scale(p)), offset = 0.25f * static_cast<float>(min(p));
+      CHECK(q4_k[element] == half_scale * static_cast<float>(q(p, k, 16)) - offset);
+      CHECK(q5_k[element] == half_scale * static_cast<float>(q(p, k, 32)) - offset);
+    }
+  }
+}
+
+TEST_CASE("a block of Q6_K has the elements of its definition") {
+  // d = 0.5, the scale of 16 elements s is 7 s - 50, element k is 5 k % 64.
+  const auto q = [](int k) { return 5 * k % 64; };
+  std::string lower, upper, scales;
+  for (int first = 0; first < 256; first += 128) {
+    for (int k = first; k < first + 64; ++k) lower += static_cast<char>(q(k) % 16 | q(k + 64) % 16 << 4);
+    for (int k = first; k < first + 32; ++k) {
+      upper += static_cast<char>(q(k) / 16 | q(k + 32) / 16 << 2 | q(k + 64) / 16 << 4 | q(k + 96) / 16 << 6);
+    }
+  }
+  for (int s = 0; s < 16; ++s) scales += static_cast<char>(7 * s - 50);
+  const std::vector<float> elements =
+      through_file({q6_k_type, {256}, lower + upper + scales + raw(std::uint16_t{0x3800})});
+  for (int k = 0; k < 256; ++k) {
+    CHECK(elements[static_cast<std::size_t>(k)] == 0.5f * static_cast<float>((7 * (k / 16) - 50) * (q(k) - 32)));
+  }
+}
+
+TEST_CASE("rows of a type in blocks of 256 must be multiples of that") {
+  for (const std::uint32_t type : {q4_k_type, q5_k_type, q6_k_type}) {
+    GgufContents contents;
+    contents.tensors.push_back({"x", {type, {128, 2}, std::string(256, '\1')}});
+    const TempFile written(contents.bytes());
+    CHECK_THAT(error_of([&] { const GgufFile file(written.path()); }), contains("needs multiples of 256"));
+  }
+}
+
 TEST_CASE("random tensors of each type are read exactly") {
   Random random(1);
   for (const std::uint32_t type : all_types) {
-    const TensorData tensor = random_tensor(type, {64, 3, 5}, 2.0, random);
+    const TensorData tensor =
+        random_tensor(type, {2 * std::max<std::uint64_t>(32, block_size(type)), 3, 5}, 2.0, random);
+    INFO("type " << type);
     check_exactly(through_file(tensor), decoded(tensor));
   }
 }
@@ -187,12 +267,14 @@ TEST_CASE("rows of a tensor are those of the whole") {
   Random random(2);
   for (const std::uint32_t type : all_types) {
     GgufContents contents;
-    contents.tensors.push_back({"x", random_tensor(type, {32, 7}, 1.0, random)});
+    const std::uint64_t columns = std::max<std::uint64_t>(32, block_size(type));
+    contents.tensors.push_back({"x", random_tensor(type, {columns, 7}, 1.0, random)});
     const TempFile written(contents.bytes());
     const GgufFile file(written.path());
-    std::vector<float> some(2 * 32);
+    std::vector<float> some(2 * columns);
     dca_lm::dequantize_rows(*file.find_tensor("x"), 3, some);
     const std::vector<double> all = decoded(contents.tensors[0].data);
-    check_exactly(some, {all.begin() + 3 * 32, all.begin() + 5 * 32});
+    const auto at = [&](std::uint64_t row) { return all.begin() + static_cast<std::ptrdiff_t>(row * columns); };
+    check_exactly(some, {at(3), at(5)});
   }
 }

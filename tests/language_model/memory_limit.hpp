@@ -3,15 +3,10 @@
 
 #include <cstddef>
 
-#if defined(__has_feature)
-#define DCA_LM_HAS_FEATURE(name) __has_feature(name)
-#else
-#define DCA_LM_HAS_FEATURE(name) 0
-#endif
+#include "sanitized.hpp"
 
 // Sanitizers reserve terabytes of addresses: with them, their own limit on an allocation has to do.
-#if defined(__linux__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) && \
-    !DCA_LM_HAS_FEATURE(address_sanitizer) && !DCA_LM_HAS_FEATURE(thread_sanitizer)
+#if defined(__linux__) && !defined(DCA_LM_SANITIZED)
 #define DCA_LM_LIMITS_MEMORY 1
 #include <sys/resource.h>
 #include <unistd.h>

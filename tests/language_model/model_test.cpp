@@ -129,6 +129,10 @@ TEST_CASE("log probabilities are those of the definition, for partial rotary and
   Tiny(12, {.layers = 1, .width = 64, .heads = 4, .kv_heads = 4, .hidden = 32, .rotary_dim = 8}).check_all();
 }
 
+TEST_CASE("log probabilities are those of the definition, with weights in blocks of 256") {
+  Tiny(23, {.width = 256, .heads = 4, .kv_heads = 2, .hidden = 256, .rotary_dim = 32}).check_all();
+}
+
 TEST_CASE("the bound tells the attentions apart") {
   Tiny tiny(13);
   const std::vector<Token> tokens = random_tokens(length, tiny.random);
@@ -187,7 +191,8 @@ TEST_CASE("what was truncated leaves no trace") {
   const OpenModel::Parts& parts = tiny.model.parts();
   for (const Choice& choice : all_choices) {
     const dca_lm::Attention attention = parts.attention(choice);
-    dca_lm::Session fresh(parts.model, attention, parts.device, 60), used(parts.model, attention, parts.device, 60);
+    dca_lm::Session fresh(parts.model, attention, parts.device, {.tokens = 60});
+    dca_lm::Session used(parts.model, attention, parts.device, {.tokens = 60});
     fresh.read(std::span(tokens).first(25), 1);
     const dca_lm::Matrix expected = fresh.read(std::span(tokens).last(35), 35);
 
@@ -206,7 +211,7 @@ TEST_CASE("a session gives the last states that were asked for, at most all") {
   const std::vector<Token> tokens = random_tokens(20, tiny.random);
   const OpenModel::Parts& parts = tiny.model.parts();
   const dca_lm::Attention attention = parts.attention({});
-  dca_lm::Session session(parts.model, attention, parts.device, 20);
+  dca_lm::Session session(parts.model, attention, parts.device, {.tokens = 20});
   const dca_lm::Matrix all = session.read(tokens, 50);
   REQUIRE(all.rows() == 20);
   session.truncate(0);
@@ -222,13 +227,14 @@ TEST_CASE("what a session cannot read is refused and changes nothing") {
   const std::vector<Token> tokens = random_tokens(12, tiny.random);
   const OpenModel::Parts& parts = tiny.model.parts();
   const dca_lm::Attention attention = parts.attention({.name = "dca", .chunk_size = 6, .local_window = 2});
-  dca_lm::Session session(parts.model, attention, parts.device, 10), other(parts.model, attention, parts.device, 10);
+  dca_lm::Session session(parts.model, attention, parts.device, {.tokens = 10});
+  dca_lm::Session other(parts.model, attention, parts.device, {.tokens = 10});
   session.read(std::span(tokens).first(4), 1);
   other.read(std::span(tokens).first(4), 1);
 
   CHECK_THAT(error_of([&] { session.read(std::span(tokens).first(7), 1); }),
              contains("7 tokens after 4; there is room for 10"));
-  CHECK_THAT(error_of([&] { session.read({}, 1); }), contains("0 tokens after 4"));
+  CHECK_THAT(error_of([&] { session.read(std::span<const Token>(), 1); }), contains("0 tokens after 4"));
   for (const Token token : {-1, static_cast<Token>(tiny_vocabulary())}) {
     const std::vector<Token> wrong = {1, token};
     CHECK_THAT(error_of([&] { session.read(wrong, 1); }),

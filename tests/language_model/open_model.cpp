@@ -13,7 +13,8 @@ std::vector<float> OpenModel::log_probabilities(const Choice& choice, const std:
                                                 std::ptrdiff_t step) const {
   const dca_lm::Attention attention = parts_->attention(choice);
   const auto count = static_cast<std::ptrdiff_t>(tokens.size());
-  dca_lm::Session session(parts_->model, attention, parts_->device, count);
+  dca_lm::Session session(parts_->model, attention, parts_->device, {.tokens = count},
+                          dca_lm::kv_type_of(choice.kv_type));
   std::vector<float> result;
   for (std::ptrdiff_t first = 0; first < count; first += step) {
     const std::ptrdiff_t rows = step < count - first ? step : count - first;
@@ -25,8 +26,11 @@ std::vector<float> OpenModel::log_probabilities(const Choice& choice, const std:
 }
 
 std::vector<double> OpenModel::negative_log_likelihoods(const Choice& choice, const std::vector<Token>& tokens) const {
-  return dca_lm::negative_log_likelihoods(parts_->model, parts_->attention(choice), parts_->device, tokens,
-                                          [](double) {});
+  const dca_lm::Attention attention = parts_->attention(choice);
+  const auto room = static_cast<std::ptrdiff_t>(tokens.size()) + 1;
+  dca_lm::Session session(parts_->model, attention, parts_->device, {.tokens = room},
+                          dca_lm::kv_type_of(choice.kv_type));
+  return dca_lm::negative_log_likelihoods(session, tokens, [](double) {});
 }
 
 }  // namespace dca_lm_test

@@ -11,11 +11,12 @@ namespace dca_lm_test {
 
 using dca_lm::Token;
 
-/// As dca_lm::AttentionChoice.
+/// As dca_lm::AttentionChoice, and what keys and values are stored as.
 struct Choice {
   std::string name = "rope";
   std::ptrdiff_t chunk_size = 0, local_window = 0;
   double rope_scale = 1.0;
+  std::string kv_type = "float";
 };
 
 /// A model, its tokenizer and a pool of threads.

@@ -1,8 +1,8 @@
 // What OpenModel holds, for tests that use the program's classes themselves.
 #pragma once
 
-#include "model.hpp"
 #include "open_model.hpp"
+#include "session.hpp"
 
 namespace dca_lm_test {
 

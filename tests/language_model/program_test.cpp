@@ -52,6 +52,9 @@ struct Files {
   std::string ppl(const std::string& options) const {
     return "ppl --model " + model.path() + " --text " + text.path() + " " + options;
   }
+  std::string generate(const std::string& options) const {
+    return "generate --model " + model.path() + " --prompt-file " + text.path() + " " + options;
+  }
   std::string passkey(const std::string& options) const { return "passkey --model " + model.path() + " " + options; }
 };
 
@@ -141,11 +144,114 @@ TEST_CASE("passkey prints a score and writes every trial") {
   CHECK_THAT(outcome.output, contains(std::to_string(correct) + " of 2, in "));
 }
 
+TEST_CASE("ppl and passkey say what the cache is made of and how large it is") {
+  const Files files;
+  const OpenModel model(files.model.path());
+  std::vector<Token> tokens = model.tokenizer().encode(files.sentences);
+  tokens.resize(100 + 1);
+  // Two layers, 2 kv heads of 8; int8 has a scale of 4 bytes a row.
+  for (const auto& [type, row_bytes] : {std::pair("float", 32), std::pair("bfloat16", 16), std::pair("int8", 12)}) {
+    const std::string options = std::string(" --attention rope --kv-type ") + type + " --json " + files.results.path();
+    const Outcome ppl = run(files.ppl("--tokens 100" + options));
+    INFO(ppl.output);
+    REQUIRE(ppl.exit_code == 0);
+    json written = json::parse(files.results.read());
+    CHECK(written.at("kv_type").get<std::string>() == type);
+    CHECK(written.at("cache_bytes").get<int>() == 2 * 2 * 100 * 2 * row_bytes);
+    const std::vector<double> nll = model.negative_log_likelihoods({.name = "rope", .kv_type = type}, tokens);
+    CHECK(written.at("perplexity").get<double>() == dca_test::Approx(perplexity(nll, 0, 100)).epsilon(1e-9));
+    CHECK_THAT(ppl.output, contains(std::string(type) + " cache of 0.0 MiB"));
+
+    files.results.cut(0);
+    REQUIRE(run(files.passkey("--tokens 600 --trials 1" + options)).exit_code == 0);
+    written = json::parse(files.results.read());
+    CHECK(written.at("kv_type").get<std::string>() == type);
+    CHECK(written.at("cache_bytes").get<int>() == 2 * 2 * 608 * 2 * row_bytes);
+  }
+  check_refused(files.ppl("--tokens 10 --attention dca --kv-type int2"), "--kv-type: int2");
+  check_refused(files.ppl("--tokens 10 --attention dca --kv-type int4"), "a multiple of 32, the model's is 8");
+}
+
+TEST_CASE("generate prints the text and writes its tokens") {
+  const Files files;
+  const OpenModel model(files.model.path());
+  const std::vector<Token> prompt = model.tokenizer().encode(files.sentences);
+  std::vector<Token> first;
+  for (const std::string& options : {std::string(), std::string(" --prefill-chunk 50"), std::string(" --threads 2"),
+                                     std::string(" --temperature 1 --top-k 1"), std::string(" --kv-type float")}) {
+    const Outcome outcome =
+        run(files.generate("--tokens 12 --attention dca" + options + " --json " + files.results.path()));
+    INFO(outcome.output);
+    REQUIRE(outcome.exit_code == 0);
+    const json written = json::parse(files.results.read());
+    const auto tokens = written.at("generated").get<std::vector<Token>>();
+    CHECK(tokens.size() == 12);
+    CHECK(written.at("prompt_tokens").get<std::size_t>() == prompt.size());
+    CHECK(written.at("cache_bytes").get<std::size_t>() == 2 * 2 * (prompt.size() + 12) * 2 * 8 * 4);
+    CHECK(written.at("decode_tokens_per_second").get<double>() > 0);
+    CHECK_THAT(outcome.output, contains(written.at("text").get<std::string>()));
+    CHECK_THAT(outcome.output, contains("12 generated at"));
+    if (first.empty()) first = tokens;
+    CHECK(tokens == first);
+  }
+  const Outcome drawn = run(files.generate("--tokens 12 --attention dca --temperature 3 --top-p 0.99 --seed 5 --json " +
+                                           files.results.path()));
+  REQUIRE(drawn.exit_code == 0);
+  CHECK(json::parse(files.results.read()).at("generated").get<std::vector<Token>>() != first);
+}
+
+TEST_CASE("batch continues several prompts and finds them the same one by one") {
+  const Files files;
+  const TempFile shorter("The whale"), longer(files.sentences + files.sentences);
+  const std::string prompts = " --prompt-file " + shorter.path() + " --prompt-file " + longer.path();
+  for (const std::string& options : {std::string(" --block-size 16 --prefill-chunk 30 --check"),
+                                     std::string(" --blocks 10 --check --kv-type int8"), std::string()}) {
+    const bool checked = options.find("--check") != std::string::npos;
+    const Outcome outcome = run("batch --model " + files.model.path() + " --prompt-file " + files.text.path() +
+                                prompts + " --tokens 9 --attention dca" + options + " --json " + files.results.path());
+    INFO(outcome.output);
+    REQUIRE(outcome.exit_code == 0);
+    const json written = json::parse(files.results.read());
+    REQUIRE(written.at("prompts").size() == 3);
+    CHECK(written.contains("one_by_one") == checked);
+    CHECK(written.at("batch").at("mixed_steps").get<int>() > 0);
+    for (const json& prompt : written.at("prompts")) {
+      CHECK(prompt.at("generated").size() == 9);
+      CHECK(prompt.contains("same") == checked);
+      if (checked && !prompt.at("same").get<bool>()) CHECK_FALSE(prompt.at("mismatch").get<bool>());
+    }
+    if (checked) CHECK(written.at("mismatches").get<int>() == 0);
+  }
+}
+
+TEST_CASE("wrong options of generate and batch are refused by name") {
+  const Files files;
+  const std::string batch = "batch --model " + files.model.path() + " --attention dca ";
+  const TempFile empty("");
+  check_refused(files.generate("--tokens 0 --attention dca"), "--tokens");
+  check_refused(files.generate("--tokens 5 --attention dca --prefill-chunk 0"), "--prefill-chunk");
+  check_refused(files.generate("--tokens 5 --attention dca --temperature -1"), "--temperature");
+  check_refused(files.generate("--tokens 5 --attention dca --top-k -1"), "--top-k");
+  check_refused(files.generate("--tokens 5 --attention dca --top-p 0"), "--top-p 0");
+  check_refused(files.generate("--tokens 5 --attention dca --kv-type int3"), "--kv-type: int3");
+  check_refused(files.generate("--tokens 5 --attention dca --chat"), "--chat: the file has no tokenizer.chat_template");
+  check_refused("generate --model " + files.model.path() + " --tokens 5 --attention dca --prompt-file " + empty.path(),
+                "the file is empty");
+  check_refused(batch + "--tokens 5", "--prompt-file");
+  check_refused(batch + "--tokens 5 --prompt-file /no/such.txt", "--prompt-file");
+  check_refused(batch + "--tokens 5 --prompt-file " + empty.path(), "the file is empty");
+  check_refused(batch + "--tokens 5 --block-size 0 --prompt-file " + files.text.path(), "--block-size");
+  check_refused(batch + "--tokens 5 --blocks 1 --prompt-file " + files.text.path(), "prompt 1 needs");
+  check_refused(batch + "--tokens 0 --prompt-file " + files.text.path(), "--tokens");
+}
+
 TEST_CASE("help names the subcommands") {
   const Outcome outcome = run("--help");
   CHECK(outcome.exit_code == 0);
   CHECK_THAT(outcome.output, contains("ppl"));
   CHECK_THAT(outcome.output, contains("passkey"));
+  CHECK_THAT(outcome.output, contains("generate"));
+  CHECK_THAT(outcome.output, contains("batch"));
 }
 
 TEST_CASE("wrong options are refused by name") {

@@ -7,7 +7,9 @@
 #include <iostream>
 #include <nlohmann/json.hpp>
 
+#include "chat_template.hpp"
 #include "open_model.hpp"
+#include "sanitized.hpp"
 #include "support/catch.hpp"
 
 using namespace dca_lm_test;
@@ -26,12 +28,16 @@ std::string model_path() { return given_model() != nullptr ? given_model() : DCA
 
 /// Whether there is nothing to compare, which the output tells.
 bool is_skipped() {
+  // There these take minutes, and reach no code that the tests with tiny models do not.
+  if (is_sanitized) std::cout << "SKIPPED: compiled with a sanitizer" << std::endl;
   // A model that was asked for by name has to be there.
   const bool no_model = given_model() == nullptr && !std::filesystem::exists(model_path());
   const bool no_golden = !std::filesystem::exists(golden_path);
-  if (no_model) std::cout << "SKIPPED: no SmolLM2: script/demo fetches it, DCA_LM_MODEL names it" << std::endl;
-  if (no_golden) std::cout << "SKIPPED: no shared/golden/smollm2.json beside the repository" << std::endl;
-  return no_model || no_golden;
+  if (!is_sanitized && no_model)
+    std::cout << "SKIPPED: no SmolLM2: script/demo fetches it, DCA_LM_MODEL names it" << std::endl;
+  if (!is_sanitized && no_golden)
+    std::cout << "SKIPPED: no shared/golden/smollm2.json beside the repository" << std::endl;
+  return is_sanitized || no_model || no_golden;
 }
 
 nlohmann::json golden() {
@@ -82,4 +88,20 @@ TEST_CASE("SmolLM2's token ids are those of its own tokenizer") {
   const std::string text = tokenizer.decode(tokens);
   CHECK(text.size() == expected.at("text_bytes").get<std::size_t>());
   CHECK(tokenizer.encode(text) == tokens);
+}
+
+TEST_CASE("SmolLM2's chat prompt is what its own template renders") {
+  if (is_skipped()) return;
+  const dca_lm::GgufFile file(model_path());
+  const dca_lm::Tokenizer tokenizer(file);
+  const dca_lm::ChatTemplate chat(file, tokenizer);
+  const std::string expected =
+      "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n"
+      "<|im_start|>user\nHi there<|im_end|>\n<|im_start|>assistant\n";
+  CHECK(chat.render("Hi there") == expected);
+  const std::vector<Token> tokens = chat.prompt(tokenizer, "Hi there");
+  CHECK(tokenizer.decode(tokens) == expected);
+  CHECK(std::count(tokens.begin(), tokens.end(), 1) == 3);
+  CHECK(std::count(tokens.begin(), tokens.end(), 2) == 2);
+  CHECK(chat.end() == 2);
 }

@@ -13,7 +13,8 @@ constexpr const char* end_of_text = "<|endoftext|>";
 void add_matrices(GgufContents& file, const TinySizes& sizes, Random& random) {
   std::size_t added = 0;
   const auto add = [&](const std::string& name, std::int64_t outputs, std::int64_t inputs, double deviation) {
-    const std::uint32_t type = all_types[added++ % std::size(all_types)];
+    const std::size_t types = inputs % 256 == 0 ? std::size(all_types) : small_block_types;
+    const std::uint32_t type = all_types[added++ % types];
     const auto columns = static_cast<std::uint64_t>(inputs), rows = static_cast<std::uint64_t>(outputs);
     file.tensors.push_back({name, random_tensor(type, {columns, rows}, deviation, random)});
   };

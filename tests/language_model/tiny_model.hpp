@@ -23,7 +23,8 @@ std::vector<std::string> printable_bytes();
 void set_tokenizer(GgufContents& file, std::vector<std::string> tokens,
                    const std::vector<std::pair<std::string, std::string>>& merges, const std::string& pre = "smollm");
 
-/// The bytes, the tokens of a few English merges and an end-of-text token. Matrices take the six storage types in turn.
+/// The bytes, the tokens of a few English merges and an end-of-text token. Matrices take the
+/// storage types in turn, those in blocks of 256 where their rows are multiples of that.
 GgufContents make_tiny_model(const TinySizes& sizes, Random& random);
 
 /// How many tokens the vocabulary of a tiny model has.

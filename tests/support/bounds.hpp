@@ -32,16 +32,25 @@ double weight_bound(const Magnitudes& magnitudes) {
                    2 * double_roundoff * magnitudes.largest_angle * magnitudes.largest_logit});
 }
 
-/// Absolute error allowed in `out`: the error of the weights, times the outputs' size where that exceeds 1.
+/// What storing keys and values in few bits changes: at most this much in a logit and in a value.
+struct StorageError {
+  double logit = 0.0;
+  double value = 0.0;
+  double largest_value = 0.0;
+};
+
+/// Absolute error allowed in `out`: the error of the weights, times the outputs' size where that exceeds 1. Logits off by
+/// up to e move all weights together by at most a factor of exp(2 e).
 template <class T>
-double out_bound(const Magnitudes& magnitudes, double largest_out) {
-  return weight_bound<T>(magnitudes) * std::max(1.0, largest_out);
+double out_bound(const Magnitudes& magnitudes, double largest_out, const StorageError& storage = {}) {
+  return weight_bound<T>(magnitudes) * std::max(1.0, largest_out) +
+         std::expm1(2 * storage.logit) * storage.largest_value + storage.value;
 }
 
 /// Absolute error allowed in `lse`: that of the logits, and the rounding of a number as large as lse.
 template <class T>
-double lse_bound(const Magnitudes& magnitudes, double largest_lse) {
-  return std::max(weight_bound<T>({}) * std::max(1.0, largest_lse), weight_bound<T>(magnitudes));
+double lse_bound(const Magnitudes& magnitudes, double largest_lse, const StorageError& storage = {}) {
+  return std::max(weight_bound<T>({}) * std::max(1.0, largest_lse), weight_bound<T>(magnitudes)) + storage.logit;
 }
 
 /// Largest absolute value; infinities and NaN do not count.

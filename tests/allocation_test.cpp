@@ -1,0 +1,108 @@
+// A decode step with a workspace of the caller's takes no memory. Counted under glibc by standing before its malloc.
+#include <atomic>
+#include <cstdlib>
+
+#include "support/caches.hpp"
+#include "support/catch.hpp"
+
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) || __has_feature(memory_sanitizer)
+#define DCA_TEST_SANITIZED
+#endif
+#endif
+#if defined(__GLIBC__) && !defined(DCA_TEST_SANITIZED) && !defined(__SANITIZE_ADDRESS__) && \
+    !defined(__SANITIZE_THREAD__)
+#define DCA_TEST_COUNTS_ALLOCATIONS
+#endif
+
+namespace {
+std::atomic<long> allocations{0};
+}
+
+#ifdef DCA_TEST_COUNTS_ALLOCATIONS
+// operator new comes here as well: it calls malloc, or aligned_alloc.
+extern "C" {
+void* __libc_malloc(std::size_t bytes);
+void* __libc_calloc(std::size_t count, std::size_t bytes);
+void* __libc_realloc(void* memory, std::size_t bytes);
+void* __libc_memalign(std::size_t alignment, std::size_t bytes);
+
+void* malloc(std::size_t bytes) noexcept {
+  ++allocations;
+  return __libc_malloc(bytes);
+}
+void* calloc(std::size_t count, std::size_t bytes) noexcept {
+  ++allocations;
+  return __libc_calloc(count, bytes);
+}
+void* realloc(void* memory, std::size_t bytes) noexcept {
+  ++allocations;
+  return __libc_realloc(memory, bytes);
+}
+void* aligned_alloc(std::size_t alignment, std::size_t bytes) noexcept {
+  ++allocations;
+  return __libc_memalign(alignment, bytes);
+}
+int posix_memalign(void** memory, std::size_t alignment, std::size_t bytes) noexcept {
+  ++allocations;
+  *memory = __libc_memalign(alignment, bytes);
+  return *memory == nullptr ? 12 : 0;  // ENOMEM
+}
+}
+#endif
+
+using namespace dca_test;
+
+namespace {
+
+bool allocations_are_counted() {
+#ifdef DCA_TEST_COUNTS_ALLOCATIONS
+  return true;
+#else
+  WARN("SKIPPED: allocations are counted under glibc only, and not under sanitizers");
+  return false;
+#endif
+}
+
+/// Allocations of 40 decode steps after the first: a token appended to each of two sequences, then attended.
+template <class T, class Device>
+long allocations_of_steps(const Device& device, dca::Workspace* workspace) {
+  Random random;
+  const Inputs<T> in({2, 1, 2100, 8, 2, 32, 32}, random);
+  const auto attention = make_chunked<dca::DualChunkAttention<T>>({700, 100}, 32);
+  auto cache = attention.template make_cache<T>(cache_shape(in.sizes), 2, {.tokens = 2200});
+  cache.append(device, in.operands().key, in.operands().value);
+  const auto key = rows_of(in.operands().key, 0, 1), value = rows_of(in.operands().value, 0, 1);
+  const auto query = in.operands().query;
+  Outputs<T> outputs(in);
+  const auto out = outputs.out_view();
+  const auto lse = outputs.lse_view();
+  const auto step = [&] {
+    cache.append(device, key, value);
+    attend_source(attention, device, query, cache.view(), out, {.lse = lse, .workspace = workspace});
+  };
+  step();
+  const long before = allocations;
+  for (int k = 0; k < 40; ++k) step();
+  return allocations - before;
+}
+
+}  // namespace
+
+TEMPLATE_TEST_CASE("a decode step with a workspace takes no memory after the first", "", float, double) {
+  if (!allocations_are_counted()) return;
+  dca::Workspace workspace;
+  CHECK(allocations_of_steps<TestType>(Eigen::DefaultDevice{}, &workspace) == 0);
+}
+
+TEMPLATE_TEST_CASE("a decode step on two threads takes no memory after the first", "", float, double) {
+  if (!allocations_are_counted()) return;
+  dca::Workspace workspace;
+  Eigen::ThreadPool pool(2);
+  CHECK(allocations_of_steps<TestType>(Eigen::ThreadPoolDevice(&pool, 2), &workspace) == 0);
+}
+
+TEST_CASE("without a workspace each step takes its scratch once: the count counts") {
+  if (!allocations_are_counted()) return;
+  CHECK(allocations_of_steps<float>(Eigen::DefaultDevice{}, nullptr) == 40);
+}
