@@ -1,10 +1,10 @@
 // The ways to reach past a model's window that are compared.
 #pragma once
 
-#define EIGEN_USE_THREADS
-#include <dca/dca.hpp>
 #include <string>
-#include <variant>
+#include <vector>
+
+#include "layer_cache.hpp"
 
 namespace dca_lm {
 
@@ -12,17 +12,17 @@ namespace dca_lm {
 /// "yarn".
 struct AttentionChoice {
   std::string name = "dca";  // dca, rope, linear, ntk, yarn
-  dca::Index chunk_size = 0;
-  dca::Index local_window = 0;
+  Index chunk_size = 0;
+  Index local_window = 0;
   double rope_scale = 1.0;
 };
 
 /// The rotary embedding of a model: GGUF's Llama weights are permuted for interleaved pairs. frequency_divisors, one
 /// per pair or none, are the file's own scaling.
 struct ModelRope {
-  dca::Index rotary_dim;
+  Index rotary_dim;
   double theta;
-  dca::Index trained_window;
+  Index trained_window;
   std::vector<double> frequency_divisors;
 };
 
@@ -32,12 +32,11 @@ class Attention {
   /// Throws dca_lm::Error for another name, std::invalid_argument for numbers out of range.
   Attention(const AttentionChoice& choice, const ModelRope& rope);
 
-  /// Queries are the last rows of the keys' sequence: q [q_len, heads, head_dim], k and v [kv_len, kv_heads, head_dim].
-  void operator()(const Eigen::ThreadPoolDevice& device, dca::TensorView<const float> q, dca::TensorView<const float> k,
-                  dca::TensorView<const float> v, dca::TensorView<float> out) const;
+  /// A cache of one layer that this attention, which must outlive it, reads. Throws Error where head_dim does not suit
+  /// the type, std::bad_alloc.
+  std::unique_ptr<LayerCache> make_cache(KvType type, dca::CacheShape shape, const CacheSize& size) const;
 
  private:
-  using Operator = std::variant<dca::DualChunkAttention<float>, dca::CausalAttention<float>>;
   static Operator make(const AttentionChoice& choice, const ModelRope& rope);
 
   Operator operator_;

@@ -31,8 +31,18 @@ TensorTypeTraits traits(TensorType type) {
       return {"Q4_0", 32, 18};
     case TensorType::q4_1:
       return {"Q4_1", 32, 20};
+    case TensorType::q5_0:
+      return {"Q5_0", 32, 22};
+    case TensorType::q5_1:
+      return {"Q5_1", 32, 24};
     case TensorType::q8_0:
       return {"Q8_0", 32, 34};
+    case TensorType::q4_k:
+      return {"Q4_K", 256, 144};
+    case TensorType::q5_k:
+      return {"Q5_K", 256, 176};
+    case TensorType::q6_k:
+      return {"Q6_K", 256, 210};
   }
   return {nullptr, 1, 1};
 }

@@ -121,7 +121,7 @@ Placed read_tensor_info(ByteReader& reader) {
   const TensorTypeTraits type = traits(tensor.type);
   if (type.name == nullptr) {
     throw Error(label + ": type " + std::to_string(static_cast<std::uint32_t>(tensor.type)) +
-                " is not read; must be F32, F16, BF16, Q4_0, Q4_1 or Q8_0");
+                " is not read; must be F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K or Q6_K");
   }
   if (tensor.columns % type.block_size != 0) {
     throw Error(label + ": rows of " + std::to_string(tensor.columns) + " elements; " + type.name +

@@ -4,6 +4,7 @@
 
 #include "dequantize.hpp"
 #include "error.hpp"
+#include "products.hpp"
 
 namespace dca_lm {
 namespace {
@@ -19,12 +20,6 @@ void for_row_blocks(const Eigen::ThreadPoolDevice& device, Index rows, const Bod
       body(block * rows_per_task, std::min(rows, (block + 1) * rows_per_task));
     }
   });
-}
-
-Matrix normalised(const Eigen::Ref<const Matrix>& x, const Eigen::RowVectorXf& weight, double epsilon) {
-  const Eigen::VectorXf mean_square = x.rowwise().squaredNorm() / static_cast<float>(x.cols());
-  const Eigen::VectorXf scale = (mean_square.array() + static_cast<float>(epsilon)).rsqrt();
-  return (x.array().colwise() * scale.array()).rowwise() * weight.array();
 }
 
 /// A tensor of that name and shape, fastest index first. Throws Error.
@@ -133,7 +128,7 @@ LlamaModel::LlamaModel(const GgufFile& file, const Eigen::ThreadPoolDevice& devi
 
 Matrix LlamaModel::log_probabilities(const Eigen::Ref<const Matrix>& hidden) const {
   Matrix logits(hidden.rows(), config_.vocabulary);
-  logits.noalias() = hidden * (head_.size() != 0 ? head_ : embedding_).transpose();
+  MultiplyMatrices{}(hidden, head(), logits);
   for (Index r = 0; r < logits.rows(); ++r) {
     const float max = logits.row(r).maxCoeff();
     const double sum = (logits.row(r).array() - max).exp().cast<double>().sum();
@@ -142,63 +137,14 @@ Matrix LlamaModel::log_probabilities(const Eigen::Ref<const Matrix>& hidden) con
   return logits;
 }
 
-Session::Session(const LlamaModel& model, const Attention& attention, const Eigen::ThreadPoolDevice& device,
-                 Index capacity)
-    : model_(model), attention_(attention), device_(device) {
-  const LlamaConfig& c = model.config();
-  keys_.assign(static_cast<std::size_t>(c.layers), Matrix(capacity, c.kv_heads * c.head_dim));
-  values_ = keys_;
+Matrix LlamaModel::logits(const Eigen::ThreadPoolDevice& device, const Eigen::Ref<const Matrix>& hidden) const {
+  Matrix logits(hidden.rows(), config_.vocabulary);
+  MultiplyVectors{device}(hidden, head(), logits);
+  return logits;
 }
 
-Matrix Session::read(std::span<const Token> tokens, Index wanted, const ProgressCallback& progress) {
-  const LlamaConfig& c = model_.config();
-  const auto count = static_cast<Index>(tokens.size());
-  if (count == 0 || count > keys_[0].rows() - length_) {
-    throw Error(std::to_string(count) + " tokens after " + std::to_string(length_) + "; there is room for " +
-                std::to_string(keys_[0].rows()));
-  }
-  Matrix states(count, c.width);
-  for (Index r = 0; r < count; ++r) {
-    const Token token = tokens[static_cast<std::size_t>(r)];
-    if (token < 0 || token >= c.vocabulary) throw Error("token " + std::to_string(token) + " is not in the vocabulary");
-    states.row(r) = model_.embedding_.row(token);
-  }
-  queries_.resize(count, c.width);
-  attended_.resize(count, c.width);
-  for (std::size_t layer = 0; layer < model_.layers_.size(); ++layer) {
-    run_layer(model_.layers_[layer], keys_[layer], values_[layer], states);
-    if (progress) progress(static_cast<double>(layer + 1) / static_cast<double>(model_.layers_.size()));
-  }
-  length_ += count;
-  return normalised(states.bottomRows(std::min(wanted, count)), model_.output_norm_, c.norm_epsilon);
-}
-
-void Session::run_layer(const LlamaModel::Layer& layer, Matrix& keys, Matrix& values, Matrix& states) {
-  const LlamaConfig& c = model_.config();
-  const Index count = states.rows(), total = length_ + count;
-  for_row_blocks(device_, count, [&](Index first, Index last) {
-    const Index rows = last - first;
-    const Matrix x = normalised(states.middleRows(first, rows), layer.attention_norm, c.norm_epsilon);
-    queries_.middleRows(first, rows).noalias() = x * layer.query.transpose();
-    keys.middleRows(length_ + first, rows).noalias() = x * layer.key.transpose();
-    values.middleRows(length_ + first, rows).noalias() = x * layer.value.transpose();
-  });
-  const auto heads = [&](const Matrix& x, Index length, Index head_count) {
-    return dca::contiguous(x.data(), dca::Extents{length, head_count, c.head_dim});
-  };
-  attention_(device_, heads(queries_, count, c.heads), heads(keys, total, c.kv_heads), heads(values, total, c.kv_heads),
-             dca::contiguous(attended_.data(), dca::Extents{count, c.heads, c.head_dim}));
-  for_row_blocks(device_, count, [&](Index first, Index last) {
-    const Index rows = last - first;
-    auto state = states.middleRows(first, rows);
-    state.noalias() += attended_.middleRows(first, rows) * layer.output.transpose();
-    const Matrix x = normalised(state, layer.feed_forward_norm, c.norm_epsilon);
-    Matrix gate(rows, c.hidden), up(rows, c.hidden);
-    gate.noalias() = x * layer.gate.transpose();
-    up.noalias() = x * layer.up.transpose();
-    gate.array() *= up.array() / (1.0f + (-gate.array()).exp());
-    state.noalias() += gate * layer.down.transpose();
-  });
+Matrix LlamaModel::normalised_for_output(const Eigen::Ref<const Matrix>& states) const {
+  return normalised(states, output_norm_, config_.norm_epsilon);
 }
 
 }  // namespace dca_lm

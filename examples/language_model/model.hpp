@@ -1,4 +1,4 @@
-// A Llama model: its weights, and a session that reads tokens.
+// A Llama model: its weights, and what its last states say.
 #pragma once
 
 #include <functional>
@@ -11,7 +11,6 @@
 namespace dca_lm {
 
 using Matrix = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
-using Eigen::Index;
 
 /// Called with the share of the work that is done, in [0, 1].
 using ProgressCallback = std::function<void(double)>;
@@ -35,6 +34,9 @@ class LlamaModel {
   /// vocabulary].
   Matrix log_probabilities(const Eigen::Ref<const Matrix>& hidden) const;
 
+  /// Logits after a few hidden states, on the threads of the device: [rows, vocabulary].
+  Matrix logits(const Eigen::ThreadPoolDevice& device, const Eigen::Ref<const Matrix>& hidden) const;
+
  private:
   friend class Session;
 
@@ -43,37 +45,14 @@ class LlamaModel {
     Matrix query, key, value, output, gate, up, down;
   };
 
+  /// States as `log_probabilities` takes them.
+  Matrix normalised_for_output(const Eigen::Ref<const Matrix>& states) const;
+  const Matrix& head() const { return head_.size() != 0 ? head_ : embedding_; }
+
   Matrix embedding_, head_;  // head_ is empty where the embedding serves as the output, too
   Eigen::RowVectorXf output_norm_;
   std::vector<Layer> layers_;
   LlamaConfig config_;
-};
-
-/// A text being read. Keys are kept unrotated: the operator places them anew in each call, so one cache serves every
-/// attention.
-class Session {
- public:
-  /// Room for `capacity` tokens. Throws std::bad_alloc.
-  Session(const LlamaModel& model, const Attention& attention, const Eigen::ThreadPoolDevice& device, Index capacity);
-
-  Index length() const { return length_; }
-
-  /// Forgets all tokens from position `length` on.
-  void truncate(Index length) { length_ = std::min(length, length_); }
-
-  /// Reads tokens at positions length(), length() + 1, ... and returns the last `wanted` hidden states, normalised for
-  /// the output: [wanted, width]. Throws Error where they do not fit the capacity or a token is not in the vocabulary.
-  Matrix read(std::span<const Token> tokens, Index wanted, const ProgressCallback& progress = nullptr);
-
- private:
-  void run_layer(const LlamaModel::Layer& layer, Matrix& keys, Matrix& values, Matrix& states);
-
-  const LlamaModel& model_;
-  const Attention& attention_;
-  const Eigen::ThreadPoolDevice& device_;
-  std::vector<Matrix> keys_, values_;  // per layer [capacity, kv_heads * head_dim]
-  Matrix queries_, attended_;
-  Index length_ = 0;
 };
 
 }  // namespace dca_lm

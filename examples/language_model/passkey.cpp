@@ -4,6 +4,7 @@
 #include <random>
 
 #include "error.hpp"
+#include "generation.hpp"
 
 namespace dca_lm {
 namespace {
@@ -14,7 +15,6 @@ constexpr const char* introduction =
 constexpr const char* filler =
     " The grass is green. The sky is blue. The sun is yellow. Here we go. There and back again.";
 constexpr const char* question = "\nWhat is the pass key? The pass key is";
-constexpr Index answer_tokens = 8;
 
 // The usual second sentence ("K is the pass key") is turned around: small models complete "The pass key is" with the
 // words that they read last after it.
@@ -29,7 +29,9 @@ std::string first_number(const std::string& text) {
   return {first, std::find_if_not(first, text.end(), digit)};
 }
 
-std::vector<Token> prompt(const Tokenizer& tokenizer, const std::string& key, double depth, Index tokens) {
+}  // namespace
+
+std::vector<Token> passkey_prompt(const Tokenizer& tokenizer, const std::string& key, double depth, Index tokens) {
   std::vector<Token> text = tokenizer.encode(introduction);
   const std::vector<Token> fill = tokenizer.encode(filler), info = tokenizer.encode(needle(key));
   const std::vector<Token> end = tokenizer.encode(question);
@@ -49,25 +51,8 @@ std::vector<Token> prompt(const Tokenizer& tokenizer, const std::string& key, do
   return text;
 }
 
-/// Greedy completion of a text of which the session already holds the beginning.
-std::string complete(const LlamaModel& model, const Tokenizer& tokenizer, Session& session, std::span<const Token> text,
-                     const ProgressCallback& progress) {
-  std::vector<Token> answer;
-  Matrix hidden = session.read(text.subspan(static_cast<std::size_t>(session.length())), 1, progress);
-  for (Index k = 0; k < answer_tokens; ++k) {
-    Index best = 0;
-    model.log_probabilities(hidden).row(0).maxCoeff(&best);
-    answer.push_back(static_cast<Token>(best));
-    if (k + 1 < answer_tokens) hidden = session.read(std::span(answer).last(1), 1);
-  }
-  return tokenizer.decode(answer);
-}
-
-}  // namespace
-
-std::vector<PasskeyTrial> passkey_trials(const LlamaModel& model, const Tokenizer& tokenizer,
-                                         const Attention& attention, const Eigen::ThreadPoolDevice& device,
-                                         const PasskeyOptions& options, const ProgressCallback& progress) {
+std::vector<PasskeyTrial> passkey_trials(Session& session, const Tokenizer& tokenizer, const PasskeyOptions& options,
+                                         const ProgressCallback& progress) {
   std::mt19937 random(options.seed);
   std::vector<PasskeyTrial> trials;
   for (Index k = 0; k < options.trials; ++k) {
@@ -75,16 +60,20 @@ std::vector<PasskeyTrial> passkey_trials(const LlamaModel& model, const Tokenize
         options.trials == 1 ? 0.5 : 0.1 + 0.8 * static_cast<double>(k) / static_cast<double>(options.trials - 1);
     trials.push_back({depth, std::to_string(10000 + random() % 90000), "", false});
   }
-  Session session(model, attention, device, options.tokens + answer_tokens);
+  session.truncate(0);
   std::vector<Token> before;
   for (Index k = options.trials - 1; k >= 0; --k) {
     PasskeyTrial& trial = trials[static_cast<std::size_t>(k)];
-    const std::vector<Token> text = prompt(tokenizer, trial.expected, trial.depth, options.tokens);
+    const std::vector<Token> text = passkey_prompt(tokenizer, trial.expected, trial.depth, options.tokens);
     const auto differs = std::mismatch(text.begin(), text.end(), before.begin(), before.end()).first;
-    session.truncate(static_cast<Index>(differs - text.begin()));
+    // The last token is read again in any case: its state says how to go on.
+    session.truncate(std::min(differs - text.begin(), static_cast<std::ptrdiff_t>(text.size()) - 1));
     const double done = static_cast<double>(options.trials - 1 - k);
-    trial.answer = complete(model, tokenizer, session, text,
-                            [&](double share) { progress((done + share) / static_cast<double>(options.trials)); });
+    const auto left = std::span(text).subspan(static_cast<std::size_t>(session.length()));
+    const Generation answer = generate(session, left, {.tokens = passkey_answer_tokens}, nullptr, [&](double share) {
+      progress((done + share) / static_cast<double>(options.trials));
+    });
+    trial.answer = tokenizer.decode(answer.tokens);
     trial.correct = first_number(trial.answer) == trial.expected;
     before = text;
   }

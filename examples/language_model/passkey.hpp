@@ -1,7 +1,7 @@
 // Passkey retrieval: a number hidden in a long text, to be repeated at its end.
 #pragma once
 
-#include "model.hpp"
+#include "session.hpp"
 
 namespace dca_lm {
 
@@ -18,11 +18,17 @@ struct PasskeyOptions {
   std::uint32_t seed;
 };
 
-/// The prompt of Mohtashami and Jaggi 2023 (arXiv:2305.16300), filled up to options.tokens, with the key at depths
-/// spread evenly from 0.1 to 0.9 (one trial: 0.5); greedy completion of "The pass key is". Deepest first, so that a
-/// trial reads again only what differs from the one before. Throws Error where the tokens do not hold the prompt.
-std::vector<PasskeyTrial> passkey_trials(const LlamaModel& model, const Tokenizer& tokenizer,
-                                         const Attention& attention, const Eigen::ThreadPoolDevice& device,
-                                         const PasskeyOptions& options, const ProgressCallback& progress);
+/// Room that a session needs beyond the prompt.
+constexpr Index passkey_answer_tokens = 8;
+
+/// The prompt of Mohtashami and Jaggi 2023 (arXiv:2305.16300), which ends with "The pass key is": filled up to
+/// `tokens`, with the key after the given share of the filler. Throws Error where the tokens do not hold it.
+std::vector<Token> passkey_prompt(const Tokenizer& tokenizer, const std::string& key, double depth, Index tokens);
+
+/// Greedy completions of prompts with random keys at depths spread evenly from 0.1 to 0.9 (one trial: 0.5). Deepest
+/// first, so that a trial reads again only what differs from the one before. The session has room for options.tokens
+/// and the answer. Throws as passkey_prompt.
+std::vector<PasskeyTrial> passkey_trials(Session& session, const Tokenizer& tokenizer, const PasskeyOptions& options,
+                                         const ProgressCallback& progress);
 
 }  // namespace dca_lm

@@ -1,7 +1,7 @@
 // Perplexity of a text by position.
 #pragma once
 
-#include "model.hpp"
+#include "session.hpp"
 
 namespace dca_lm {
 
@@ -11,9 +11,10 @@ struct PerplexityBucket {
   double perplexity;
 };
 
-/// Negative log likelihood, in nats, of tokens[i + 1] after tokens[0..i], for i in [0, tokens.size() - 1).
-std::vector<double> negative_log_likelihoods(const LlamaModel& model, const Attention& attention,
-                                             const Eigen::ThreadPoolDevice& device, std::span<const Token> tokens,
+/// Negative log likelihood, in nats, of tokens[i + 1] after tokens[0..i], for i in [0, tokens.size() - 1). The session
+/// forgets what it held and then holds all tokens but the last. Throws Error for fewer than 2 tokens, which predict
+/// nothing, or more than there is room for.
+std::vector<double> negative_log_likelihoods(Session& session, std::span<const Token> tokens,
                                              const ProgressCallback& progress);
 
 /// exp of the mean over runs of `bucket` positions, the last maybe shorter. bucket >= 1.

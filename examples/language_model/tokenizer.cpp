@@ -206,6 +206,12 @@ std::vector<Token> Tokenizer::encode(std::string_view text) const {
   return out;
 }
 
+std::optional<Token> Tokenizer::find(const std::string& written) const {
+  const auto found = vocabulary_.find(written);
+  if (found == vocabulary_.end()) return std::nullopt;
+  return found->second;
+}
+
 std::string Tokenizer::decode(std::span<const Token> tokens) const {
   std::string text;
   for (const Token token : tokens) {

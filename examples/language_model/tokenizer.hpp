@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -32,6 +33,10 @@ class Tokenizer {
 
   /// The bytes of the tokens one after the other; may cut a UTF-8 character. Throws Error for a token out of range.
   std::string decode(std::span<const Token> tokens) const;
+
+  /// The token that the vocabulary writes as `written`: for special ones, which `encode` never gives. None where there
+  /// is none.
+  std::optional<Token> find(const std::string& written) const;
 
   std::size_t size() const { return bytes_of_.size(); }
 

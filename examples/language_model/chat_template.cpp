@@ -1,0 +1,100 @@
+#include "chat_template.hpp"
+
+#include "error.hpp"
+
+namespace dca_lm {
+namespace {
+
+const std::string start_mark = "<|im_start|>", end_mark = "<|im_end|>";
+
+/// The characters that a Jinja literal stands for, of those escapes that templates use.
+std::string unescaped(std::string_view literal) {
+  std::string text;
+  for (std::size_t k = 0; k < literal.size(); ++k) {
+    if (literal[k] != '\\' || k + 1 == literal.size()) {
+      text += literal[k];
+      continue;
+    }
+    const char escaped = literal[++k];
+    text += escaped == 'n' ? '\n' : escaped == 't' ? '\t' : escaped;
+  }
+  return text;
+}
+
+/// The first `<|im_start|>system\n...<|im_end|>` of a template that is one literal: what an expression adds to would
+/// close the quote, or the tag, before the end mark. Without the marks; empty where there is none.
+std::string default_system_turn(std::string_view text) {
+  const std::string opening = start_mark + "system";
+  for (std::size_t at = text.find(opening); at != std::string_view::npos; at = text.find(opening, at + 1)) {
+    const std::size_t end = text.find(end_mark, at);
+    if (end == std::string_view::npos || at == 0) break;
+    const char quote = text[at - 1];
+    const bool quoted = quote == '\'' || quote == '"';
+    const std::string_view literal = text.substr(at + start_mark.size(), end - at - start_mark.size());
+    bool whole = literal.find("{{") == std::string_view::npos && literal.find("{%") == std::string_view::npos;
+    for (std::size_t k = 0; quoted && whole && k < literal.size(); ++k) {
+      if (literal[k] == '\\') {
+        ++k;
+      } else if (literal[k] == quote) {
+        whole = false;
+      }
+    }
+    if (whole) return quoted ? unescaped(literal) : std::string(literal);
+  }
+  return "";
+}
+
+Token special_token(const Tokenizer& tokenizer, const std::string& mark) {
+  const std::optional<Token> token = tokenizer.find(mark);
+  if (!token) throw Error("--chat: the vocabulary has no token " + mark);
+  return *token;
+}
+
+}  // namespace
+
+ChatTemplate::ChatTemplate(const GgufFile& file, const Tokenizer& tokenizer) {
+  if (file.find("tokenizer.chat_template") == nullptr) {
+    throw Error("--chat: the file has no tokenizer.chat_template; leave --chat out to continue the text itself");
+  }
+  const std::string_view text = file.string("tokenizer.chat_template");
+  if (text.find(start_mark) == std::string_view::npos || text.find(end_mark) == std::string_view::npos) {
+    throw Error(
+        "--chat: the model's chat template is not ChatML (it has no <|im_start|> and <|im_end|>), the only family "
+        "that is supported");
+  }
+  system_ = default_system_turn(text);
+  start_ = special_token(tokenizer, start_mark);
+  end_ = special_token(tokenizer, end_mark);
+}
+
+std::vector<ChatTemplate::Turn> ChatTemplate::turns(std::string_view message) const {
+  std::vector<Turn> turns;
+  if (!system_.empty()) turns.push_back({system_, true});
+  turns.push_back({"user\n" + std::string(message), true});
+  turns.push_back({"assistant\n", false});
+  return turns;
+}
+
+std::string ChatTemplate::render(std::string_view message) const {
+  std::string text;
+  for (const Turn& turn : turns(message)) text += start_mark + turn.text + (turn.closed ? end_mark + "\n" : "");
+  return text;
+}
+
+std::vector<Token> ChatTemplate::prompt(const Tokenizer& tokenizer, std::string_view message) const {
+  std::vector<Token> tokens;
+  const auto add = [&](std::string_view text) {
+    const std::vector<Token> encoded = tokenizer.encode(text);
+    tokens.insert(tokens.end(), encoded.begin(), encoded.end());
+  };
+  for (const Turn& turn : turns(message)) {
+    tokens.push_back(start_);
+    add(turn.text);
+    if (!turn.closed) continue;
+    tokens.push_back(end_);
+    add("\n");
+  }
+  return tokens;
+}
+
+}  // namespace dca_lm
