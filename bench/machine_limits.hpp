@@ -9,6 +9,7 @@
 #include <thread>
 #include <vector>
 
+#include "dca/device/scratch.hpp"
 #include "dca/kernel/packet.hpp"
 
 #if !defined(__GNUC__)
@@ -148,10 +149,13 @@ double fma_peak(int threads, int rounds = 10) {
   return threads * flops / best_seconds(threads, rounds, [](int) { fma_loop<T>(steps); });
 }
 
-/// Bytes per second that `threads` threads read from 64 MiB each, best of a few rounds.
+/// Bytes per second that `threads` threads read from 64 MiB each, best of a few rounds; on huge pages where the system
+/// grants them, as the library's caches.
 inline double read_bandwidth(int threads) {
   constexpr Index floats = Index{16} << 20;
-  const Eigen::ArrayXf memory = Eigen::ArrayXf::Ones(floats * threads);
+  const detail::AlignedBytes bytes(floats * threads * static_cast<Index>(sizeof(float)));
+  Eigen::Map<Eigen::ArrayXf> memory(reinterpret_cast<float*>(bytes.data()), floats * threads);
+  memory.setOnes();
   std::vector<float> sums(static_cast<std::size_t>(threads));
   const double seconds = best_seconds(threads, 7, [&](int thread) {
     sums[static_cast<std::size_t>(thread)] = memory.segment(floats * thread, floats).sum();

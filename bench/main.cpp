@@ -7,6 +7,8 @@
 namespace dca::bench {
 
 void add_prefill();
+void add_decode();
+void add_serving();
 void add_baselines();
 void add_register_tile();
 
@@ -27,7 +29,7 @@ void add_machine_context() {
   benchmark::AddCustomContext("peak_float_GFLOP/s", billions(known_fma_peak<float>(1)));
   benchmark::AddCustomContext("peak_double_GFLOP/s", billions(known_fma_peak<double>(1)));
   benchmark::AddCustomContext("peak_float_GFLOP/s_all_threads", billions(known_fma_peak<float>(all_threads())));
-  benchmark::AddCustomContext("read_GB/s", billions(read_bandwidth(1)));
+  benchmark::AddCustomContext("read_GB/s", billions(known_read_bandwidth(1)));
 }
 
 }  // namespace
@@ -39,6 +41,8 @@ int main(int argc, char** argv) {
   dca::bench::add_machine_context();
   dca::bench::add_register_tile();
   dca::bench::add_prefill();
+  dca::bench::add_decode();
+  dca::bench::add_serving();
   dca::bench::add_baselines();
   benchmark::RunSpecifiedBenchmarks();
   benchmark::Shutdown();

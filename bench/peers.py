@@ -1,4 +1,4 @@
-"""Times prefill of this library beside PyTorch and ONNX Runtime: one process, one run, the implementations in turn.
+"""Times prefill and decoding of this library beside PyTorch and ONNX Runtime: one process, one run, the implementations in turn.
 
 Run by script/bench-peers, which makes what it needs. Every implementation gets the same inputs in the layout it likes
 best, the same pinned cores and as many threads as there are cores; of the rounds of a case each keeps its best. Before
@@ -14,7 +14,9 @@ import time
 
 import torch
 
-from peers_implementations import TYPES, Case, Inputs, Library, as_tensor, implementations
+import peers_decode
+from peers_decode import DecodeCase, Tokens
+from peers_implementations import TYPES, Case, Inputs, Library, as_tensor, implementations, rotated
 
 PEERS = ("torch", "onnxruntime", "three_calls")
 SETTLE_SECONDS = 0.004  # for the threads of the implementation before to stop spinning
@@ -34,6 +36,29 @@ def cases(quick):
         for head_dim in (64, 128)
         for threads in range(1, most + 1)
     ]
+
+
+def decode_cases(quick):
+    """One sequence, one token; heads alone and in groups of four; what this library stores in few bits beside itself."""
+    most = min(2, len(ALLOWED_CORES))
+    lengths = (32768,) if quick else (4096, 32768)
+    plain = [(dtype, dtype, heads) for dtype in TYPES for heads in (8, 32)]
+    small = [("float", kv_type, heads) for kv_type in ("half", "int8", "int4") for heads in (8, 32)]
+    return [
+        DecodeCase(dtype, kv_type, length, 128, heads, 8, threads)
+        for length in lengths
+        for dtype, kv_type, heads in plain + small
+        for threads in range(1, most + 1)
+    ]
+
+
+def runs_of(library, case):
+    """Name -> function to time."""
+    if case.kind == "decode":
+        tokens = Tokens(case)
+        return {name: make(library, case, tokens) for name, make in peers_decode.implementations(case).items()}
+    inputs = Inputs.random(case)
+    return {name: make(case, inputs) for name, make in implementations(library, case.dtype).items()}
 
 
 def pin(threads):
@@ -62,6 +87,26 @@ def check(library):
                     sys.exit(f"bench/peers.py: that is more than {allowed}: nothing is timed")
 
 
+def check_decoding(library):
+    """Where all keys lie in the query's chunk, nothing is remapped but the query and keys: all must agree then."""
+    for dtype, allowed in (("float", 1e-3), ("bfloat16", 3e-2)):
+        for heads in (8, 32):
+            case = DecodeCase(dtype, dtype, 1000, 128, heads, 8, 1)
+            tokens = Tokens(case)
+            runs = {name: make(library, case, tokens) for name, make in peers_decode.implementations(case).items()}
+            ours = torch.as_tensor(runs["dca"]()).float()
+            tokens.key = rotated(tokens.key, torch.arange(case.length))
+            tokens.query = rotated(tokens.query, torch.tensor([case.length - 1]))
+            for name, make in peers_decode.implementations(case).items():
+                if name == "dca":
+                    continue
+                out = torch.as_tensor(make(library, case, tokens)()).float().reshape(ours.shape)
+                difference = (out - ours).abs().max().item()
+                print(f"  {dtype:8} decode, {heads:2} heads: {name} and dca differ by at most {difference:.1e}")
+                if not difference < allowed:
+                    sys.exit(f"bench/peers.py: that is more than {allowed}: nothing is timed")
+
+
 def sample(run, expected):
     """Seconds of the fastest of a few calls in a row; long calls are made once."""
     time.sleep(SETTLE_SECONDS)
@@ -75,12 +120,11 @@ def sample(run, expected):
 
 def time_case(library, case, rounds, seconds):
     """Best seconds of each implementation, taking turns for `rounds` rounds or more until `seconds` have passed; and
-    the peak in FLOP/s, measured among them."""
+    the machine's limit, measured among them: FLOP/s for prefill, bytes read per second for decoding."""
     torch.set_num_threads(case.threads)
-    inputs = Inputs.random(case)
-    runs = {name: make(case, inputs) for name, make in implementations(library, case.dtype).items()}
+    runs = runs_of(library, case)
     pin(case.threads)
-    best, peak = {}, 0.0
+    best, limit = {}, 0.0
     for name, run in runs.items():  # first call: threads start, memory is taken
         start = time.perf_counter()
         run()
@@ -92,20 +136,26 @@ def time_case(library, case, rounds, seconds):
         first = turn % len(names)
         for name in names[first:] + names[:first]:
             best[name] = min(best[name], sample(runs[name], best[name]))
-        peak = max(peak, library.fma_peak(case.threads, 2))
+        measure = library.read_bandwidth if case.kind == "decode" else lambda n: library.fma_peak(n, 2)
+        limit = max(limit, measure(case.threads))
         turn += 1
-    return best, peak
+    return best, limit
 
 
-def records(case, best, peak):
+def records(case, best, peaks, bandwidths):
     ratio = lambda peer, name: round(best[peer] / best[name], 4) if peer in best else None
+    if case.kind == "decode":
+        special = lambda seconds: {"kv_type": case.kv_type, "gbytes_per_s": round(case.stored_bytes / seconds * 1e-9, 2),
+                                   "of_bandwidth": round(case.stored_bytes / seconds / bandwidths[case.threads], 4)}
+    else:
+        special = lambda seconds: {"chunk_size": case.chunk_size, "local_window": case.local_window}
     return [
         {
-            "name": f"prefill_L{case.length}_D{case.head_dim}", "impl": name, "dtype": case.dtype, "L": case.length,
-            "D": case.head_dim, "heads": case.heads, "kv_heads": case.heads, "threads": case.threads,
-            "chunk_size": case.chunk_size, "local_window": case.local_window,
+            "name": case.name, "impl": name, "dtype": case.dtype, "L": case.length, "D": case.head_dim,
+            "heads": case.heads, "kv_heads": case.kv_heads, "threads": case.threads, **special(seconds),
             "seconds": seconds, "gflops": round(case.flops / seconds * 1e-9, 2),
-            "of_peak": round(case.flops / seconds / peak, 4), **{f"over_{peer}": ratio(peer, name) for peer in PEERS},
+            "of_peak": round(case.flops / seconds / peaks[case.threads], 4),
+            **{f"over_{peer}": ratio(peer, name) for peer in PEERS},
         }
         for name, seconds in best.items()
     ]
@@ -169,7 +219,8 @@ def print_table(results, peaks):
     print(f"\n{'':33}GFLOP/s: {'':26}dca: of  dca is faster than")
     print(f"{'dtype':8} {'L':>5} {'D':>3} {'heads':>5} {'threads':>7} |   dca causal  torch  three   onnx |"
           "  peak | torch three  onnx")
-    for case, best, peak in results:
+    for case, best in results:
+        peak = peaks[case.threads]
         speed = lambda name: f"{case.flops / best[name] * 1e-9:6.1f}" if name in best else "     -"
         faster = lambda name: f"{best[name] / best['dca']:5.2f}" if name in best else "    -"
         print(f"{case.dtype:8} {case.length:5} {case.head_dim:3} {case.heads:5} {case.threads:7} |"
@@ -180,6 +231,25 @@ def print_table(results, peaks):
     print(f"\npeak: of fused multiply-adds in float, whatever the dtype; measured between all the rounds, best {shown}"
           " threads."
           "\nbfloat16 is how tensors are stored, dca computes in float; onnxruntime has no bfloat16 on CPUs.")
+
+
+def print_decode_table(results, bandwidths):
+    times = {(case, "dca"): best["dca"] for case, best in results}
+    print(f"\none token{'':33} microseconds: {'':16} dca: of read |   dca is faster than  | over float")
+    print(f"{'kv_type':8} {'kv_len':>6} {'D':>3} {'heads':>6} {'threads':>7} |{'dca':>9}{'torch':>10}{'onnx':>10}"
+          f" |{'bandwidth':>10} |{'torch':>10}{'onnx':>10}  |{'tokens/s':>9}")
+    for case, best in results:
+        micros = lambda name: f"{best[name] * 1e6:10.0f}" if name in best else "         -"
+        faster = lambda name: f"{best[name] / best['dca']:10.2f}" if name in best else "         -"
+        same = [b for (c, _), b in times.items() if (c.kv_type, c.length, c.heads, c.threads) ==
+                ("float", case.length, case.heads, case.threads)]
+        print(f"{case.kv_type:8} {case.length:6} {case.head_dim:3} {case.heads:3}/{case.kv_heads:<2} {case.threads:7} |"
+              f"{micros('dca')[1:]}{micros('torch')}{micros('onnxruntime')} |"
+              f"{case.stored_bytes / best['dca'] / bandwidths[case.threads]:10.1%} |{faster('torch')}{faster('onnxruntime')}  |"
+              f"{same[0] / best['dca']:9.2f}")
+    shown = ", ".join(f"{value * 1e-9:.1f} GB/s on {threads}" for threads, value in sorted(bandwidths.items()))
+    print(f"\nbandwidth: bytes of the keys and values as they are stored, per second, over what the machine reads: {shown}"
+          " threads.")
 
 
 def main():
@@ -196,25 +266,29 @@ def main():
     print_header(library)
     print("\nthe outputs before the timing:")
     check(library)
-    todo = cases(arguments.quick)
+    check_decoding(library)
+    todo = cases(arguments.quick) + decode_cases(arguments.quick)
     # Five implementations at about half the peak.
     speed = 0.1 * library.fma_peak(1)
     work = [2.0 + max(seconds, (rounds + 1) * case.flops / case.threads / speed) for case in todo]
-    progress, results, peaks = Progress(sum(work)), [], {}
+    progress, results, limits = Progress(sum(work)), [], {"prefill": {}, "decode": {}}
     for case, amount in zip(todo, work):
-        progress.show(f"{case.dtype} L={case.length} D={case.head_dim} heads={case.heads} threads={case.threads}")
-        best, peak = time_case(library, case, rounds, seconds)
-        peaks[case.threads] = max(peaks.get(case.threads, 0.0), peak)
+        progress.show(f"{case.name} {case.dtype} heads={case.heads} threads={case.threads}")
+        best, limit = time_case(library, case, rounds, seconds)
+        known = limits[case.kind]
+        known[case.threads] = max(known.get(case.threads, 0.0), limit)
         results.append((case, best))
         progress.add(amount)
     progress.clear()
-    results = [(case, best, peaks[case.threads]) for case, best in results]
-    print_table(results, peaks)
+    of_kind = lambda kind: [(case, best) for case, best in results if case.kind == kind]
+    print_table(of_kind("prefill"), limits["prefill"])
+    print_decode_table(of_kind("decode"), limits["decode"])
     if arguments.quick:
-        print(f"--quick: {rounds} rounds or {seconds:.0f} s a case, and no bfloat16 at L = 16384.")
+        print(f"--quick: {rounds} rounds or {seconds:.0f} s a case, no bfloat16 at L = 16384, no decoding at kv_len 4096.")
     if arguments.json:
         with open(arguments.json, "w") as file:
-            json.dump([record for result in results for record in records(*result)], file, indent=1)
+            all_records = [record for case, best in results for record in records(case, best, *limits.values())]
+            json.dump(all_records, file, indent=1)
             file.write("\n")
 
 

@@ -32,6 +32,16 @@ class Case:
     chunk_size: int
     local_window: int
 
+    kind = "prefill"
+
+    @property
+    def name(self):
+        return f"prefill_L{self.length}_D{self.head_dim}"
+
+    @property
+    def kv_heads(self):
+        return self.heads
+
     @property
     def flops(self):
         """Of the two products over the lower triangle."""
@@ -85,6 +95,15 @@ class Library:
         self._prefill.argtypes, self._prefill.restype = [ctypes.POINTER(Prefill)], ctypes.c_char_p
         self._peak = library.dca_bench_fma_peak
         self._peak.argtypes, self._peak.restype = [ctypes.c_int, ctypes.c_int], ctypes.c_double
+        self.make_decoding = library.dca_bench_make_decoding
+        self.make_decoding.argtypes, self.make_decoding.restype = [ctypes.POINTER(Prefill), ctypes.c_char_p], ctypes.c_void_p
+        self.end_decoding = library.dca_bench_end_decoding
+        self.end_decoding.argtypes, self.end_decoding.restype = [ctypes.c_void_p], None
+        self.decoding_bytes = library.dca_bench_decoding_bytes
+        self.decoding_bytes.argtypes, self.decoding_bytes.restype = [ctypes.c_void_p], ctypes.c_int64
+        self.decode = library.dca_bench_decode
+        self.decode.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64]
+        self.decode.restype = ctypes.c_char_p
         self._bandwidth = library.dca_bench_read_bandwidth
         self._bandwidth.argtypes, self._bandwidth.restype = [ctypes.c_int], ctypes.c_double
         for name in ("instruction_set", "fma_peak_method"):
@@ -169,6 +188,15 @@ def make_three_calls(case, inputs):
     return run
 
 
+def session_options(threads):
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    # Its threads would otherwise spin on while the next implementation is timed.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    return options
+
+
 @functools.lru_cache(maxsize=4)
 def group_query_session(heads, head_dim, threads, max_length):
     """An ONNX Runtime session of one GroupQueryAttention over a whole sequence, without a past."""
@@ -189,12 +217,8 @@ def group_query_session(heads, head_dim, threads, max_length):
     graph = helper.make_graph([node], "prefill", typed(inputs) + lengths, typed(outputs), caches)
     opsets = [helper.make_opsetid("", 17), helper.make_opsetid("com.microsoft", 1)]
     model = helper.make_model(graph, opset_imports=opsets, ir_version=10)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    # Its threads would otherwise spin on while the next implementation is timed.
-    options.add_session_config_entry("session.force_spinning_stop", "1")
-    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(model.SerializeToString(), session_options(threads),
+                                        providers=["CPUExecutionProvider"])
 
 
 def make_onnxruntime(case, inputs):

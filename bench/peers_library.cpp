@@ -66,6 +66,58 @@ void run(const Prefill& call) {
   }
 }
 
+/// A sequence in a cache of this library, to be decoded from again and again.
+class Decoding {
+ public:
+  virtual ~Decoding() = default;
+  /// query and out [1, heads, head_dim], of the type that the sequence was made with.
+  virtual void step(const void* query, void* out, std::int64_t heads, std::int64_t threads) = 0;
+  virtual std::int64_t bytes() const = 0;
+};
+
+/// Queries and new tokens of type E, keys and values stored as S.
+template <class E, class S>
+class CachedDecoding : public Decoding {
+ public:
+  explicit CachedDecoding(const Prefill& tokens)
+      : shape_{.kv_heads = tokens.kv_heads, .head_dim = tokens.head_dim, .v_head_dim = tokens.head_dim},
+        attention_({.chunks = dca::ChunkConfig{.chunk_size = tokens.chunk_size, .local_window = tokens.local_window},
+                    .rope = dca::RotaryEmbedding(dca::plain_frequencies(tokens.head_dim, 10000.0))}),
+        cache_(attention_.template make_cache<S>(shape_, 1, {.tokens = tokens.length})) {
+    const dca::Extents rows{tokens.length, tokens.kv_heads, tokens.head_dim};
+    cache_.append(Eigen::DefaultDevice{}, 0, dca::contiguous(static_cast<const E*>(tokens.key), rows),
+                  dca::contiguous(static_cast<const E*>(tokens.value), rows));
+  }
+
+  void step(const void* query, void* out, std::int64_t heads, std::int64_t threads) override {
+    const dca::Extents row{1, heads, shape_.head_dim};
+    const auto q = dca::contiguous(static_cast<const E*>(query), row);
+    const auto o = dca::contiguous(static_cast<E*>(out), row);
+    if (threads == 1) {
+      attention_(Eigen::DefaultDevice{}, q, cache_, o, {.workspace = &workspace_});
+    } else {
+      attention_(device_of(static_cast<int>(threads)), q, cache_, o, {.workspace = &workspace_});
+    }
+  }
+
+  std::int64_t bytes() const override { return cache_.bytes(); }
+
+ private:
+  dca::CacheShape shape_;
+  dca::DualChunkAttention<float> attention_;
+  dca::KeyValueCache<S> cache_;
+  dca::Workspace workspace_;
+};
+
+std::unique_ptr<Decoding> make_decoding(const Prefill& tokens, const std::string& kv_type) {
+  if (kv_type == "float") return std::make_unique<CachedDecoding<float, float>>(tokens);
+  if (kv_type == "bfloat16") return std::make_unique<CachedDecoding<Eigen::bfloat16, Eigen::bfloat16>>(tokens);
+  if (kv_type == "half") return std::make_unique<CachedDecoding<float, Eigen::half>>(tokens);
+  if (kv_type == "int8") return std::make_unique<CachedDecoding<float, dca::Int8>>(tokens);
+  if (kv_type == "int4") return std::make_unique<CachedDecoding<float, dca::Int4>>(tokens);
+  throw std::invalid_argument("kv_type " + kv_type);
+}
+
 }  // namespace
 
 #define DCA_BENCH_API extern "C" __attribute__((visibility("default")))
@@ -79,6 +131,35 @@ DCA_BENCH_API const char* dca_bench_prefill(const Prefill* call) {
     } else {
       run<float>(*call);
     }
+    return nullptr;
+  } catch (const std::exception& error) {
+    message = error.what();
+    return message.c_str();
+  }
+}
+
+/// A cache with the keys and values of `tokens`, stored as `kv_type`; null where that fails. Queries are of type float,
+/// or bfloat16 with that kv_type.
+DCA_BENCH_API void* dca_bench_make_decoding(const Prefill* tokens, const char* kv_type) {
+  try {
+    return make_decoding(*tokens, kv_type).release();
+  } catch (const std::exception&) {
+    return nullptr;
+  }
+}
+
+DCA_BENCH_API void dca_bench_end_decoding(void* decoding) { delete static_cast<Decoding*>(decoding); }
+
+DCA_BENCH_API std::int64_t dca_bench_decoding_bytes(void* decoding) {
+  return static_cast<Decoding*>(decoding)->bytes();
+}
+
+/// Null, or what went wrong (valid until the next call).
+DCA_BENCH_API const char* dca_bench_decode(void* decoding, const void* query, void* out, std::int64_t heads,
+                                           std::int64_t threads) {
+  static std::string message;
+  try {
+    static_cast<Decoding*>(decoding)->step(query, out, heads, threads);
     return nullptr;
   } catch (const std::exception& error) {
     message = error.what();

@@ -4,7 +4,7 @@
 
 RESULTS.json is that of script/bench-peers; SWEEP.json that of
 `dca_bench --benchmark_filter=chunk_sizes --benchmark_out=SWEEP.json --benchmark_out_format=json`.
-Writes speed_1_thread.png (and speed_2_threads.png), share_of_peak.png and chunk_size.png.
+Writes speed_1_thread.png (and speed_2_threads.png), share_of_peak.png, decode.png and chunk_size.png.
 """
 
 import argparse
@@ -144,6 +144,42 @@ def draw_chunk_size(sweep, path):
     save(figure, path, ncols=2)
 
 
+DECODERS = [  # impl, kv_type, label
+    ("onnxruntime", "float", "ONNX Runtime, float"),
+    ("torch", "float", "PyTorch, float"),
+    ("torch", "bfloat16", "PyTorch, bfloat16"),
+    ("dca", "float", "dca, float"),
+    ("dca", "half", "dca, half"),
+    ("dca", "bfloat16", "dca, bfloat16"),
+    ("dca", "int8", "dca, int8"),
+    ("dca", "int4", "dca, int4"),
+]
+
+
+def draw_decode(records, path):
+    """Tokens per second of one layer at the longest cache on one thread, as bars; a panel for each number of heads."""
+    longest = max(record["L"] for record in records)
+    chosen = [record for record in records if record["L"] == longest and record["threads"] == 1]
+    heads = sorted({(record["heads"], record["kv_heads"]) for record in chosen})
+    figure, grid = plt.subplots(1, len(heads), squeeze=False, sharey=True, figsize=(10.5, 3.8), layout="constrained")
+    for axes, (count, kv_count) in zip(grid[0], heads):
+        speed = {(r["impl"], r["kv_type"]): 1 / r["seconds"] for r in chosen if r["heads"] == count}
+        shown = [(label, speed[impl, kv_type], IMPLEMENTATIONS[impl][1])
+                 for impl, kv_type, label in DECODERS if (impl, kv_type) in speed]
+        labels, values, colours = zip(*shown)
+        bars = axes.barh(labels, values, color=colours)
+        axes.bar_label(bars, [f"{value:.0f}" for value in values], padding=4, fontsize=9)
+        axes.set_xlim(0, 1.12 * max(values))
+        axes.set_title(f"{count} heads on {kv_count} kv heads")
+        axes.set_xlabel("tokens/s")
+        axes.grid(axis="y", visible=False)
+    figure.suptitle(f"Decoding with {tokens(longest)} tokens in the cache, one layer, 1 thread, head_dim "
+                    f"{chosen[0]['D']}", fontsize=13)
+    figure.savefig(path)
+    plt.close(figure)
+    print(path)
+
+
 def main():
     parser = argparse.ArgumentParser(description="Draws the results of script/bench-peers.")
     parser.add_argument("results", type=pathlib.Path)
@@ -152,10 +188,14 @@ def main():
     arguments = parser.parse_args()
     arguments.out_dir.mkdir(parents=True, exist_ok=True)
     style()
-    records = of_most_heads(json.loads(arguments.results.read_text()))
+    results = json.loads(arguments.results.read_text())
+    records = of_most_heads([record for record in results if record["name"].startswith("prefill")])
     for threads in sorted({key[4] for key in records}):
         draw_speed(records, threads, arguments.out_dir / f"speed_{threads}_thread{'s' if threads > 1 else ''}.png")
     draw_share_of_peak(records, arguments.out_dir / "share_of_peak.png")
+    decoding = [record for record in results if record["name"].startswith("decode")]
+    if decoding:
+        draw_decode(decoding, arguments.out_dir / "decode.png")
     if arguments.sweep:
         draw_chunk_size(json.loads(arguments.sweep.read_text()), arguments.out_dir / "chunk_size.png")
 

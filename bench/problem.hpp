@@ -114,6 +114,14 @@ double known_fma_peak(int threads) {
   return place->second;
 }
 
+/// read_bandwidth, measured once for each number of threads.
+inline double known_read_bandwidth(int threads) {
+  static std::map<int, double> known;
+  const auto [place, is_new] = known.try_emplace(threads, 0.0);
+  if (is_new) place->second = read_bandwidth(threads);
+  return place->second;
+}
+
 /// Made just before a benchmark's loop, asked just after: speed as counters.
 class SpeedReport {
  public:

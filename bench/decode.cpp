@@ -1,0 +1,159 @@
+// Decode against a cache: kv_len, heads, sequences, storage types, queries, threads.
+#include "problem.hpp"
+
+namespace dca::bench {
+namespace {
+
+constexpr Index chunk_size = 6144, local_window = 1024;
+
+/// One step of decoding; kv_len in tokens.
+struct Step {
+  Index kv_len;
+  Index head_dim;
+  Index heads;
+  Index kv_heads;
+  Index sequences;
+  Index queries;  // of each sequence
+  int threads;
+
+  static const std::vector<std::string>& argument_names() {
+    static const std::vector<std::string> names{"kv_len", "D", "heads", "kv_heads", "batch", "queries", "threads"};
+    return names;
+  }
+
+  explicit Step(const benchmark::State& state)
+      : kv_len(state.range(0)),
+        head_dim(state.range(1)),
+        heads(state.range(2)),
+        kv_heads(state.range(3)),
+        sequences(state.range(4)),
+        queries(state.range(5)),
+        threads(static_cast<int>(state.range(6))) {}
+};
+
+/// Normally distributed numbers, [batch, length, heads, head_dim].
+using Numbers = Eigen::Tensor<float, 4, Eigen::RowMajor>;
+
+Numbers random_numbers(Index batch, Index length, Index heads, Index head_dim) {
+  Numbers numbers(batch, length, heads, head_dim);
+  std::mt19937 random(1);
+  std::normal_distribution<float> normal;
+  for (Eigen::Index k = 0; k < numbers.size(); ++k) numbers.data()[k] = normal(random);
+  return numbers;
+}
+
+/// Fills `append(tokens)` with the same tokens again and again until there are kv_len: memory is read whatever is in
+/// it.
+template <class Append>
+void fill(const Step& step, const Append& append) {
+  constexpr Index piece = 1024;
+  const Numbers numbers = random_numbers(step.sequences, piece, step.kv_heads, step.head_dim);
+  for (Index done = 0; done < step.kv_len; done += piece) {
+    auto tokens = blhd(numbers);
+    tokens.shape[1] = std::min(piece, step.kv_len - done);
+    append(tokens);
+  }
+}
+
+template <class Source>
+void time_steps(benchmark::State& state, const Step& step, const DualChunkAttention<float>& attention,
+                const Source& source, Index bytes) {
+  const Device device(step.threads);
+  const Numbers query = random_numbers(step.sequences, step.queries, step.heads, step.head_dim);
+  Numbers out(query.dimensions());
+  Workspace workspace;
+  const Clock::time_point start = Clock::now();
+  for (auto _ : state) {
+    attention(*device, blhd(query), source, blhd(out), {.workspace = &workspace});
+    benchmark::DoNotOptimize(out.data());
+    benchmark::ClobberMemory();
+  }
+  const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
+  const double speed = static_cast<double>(bytes) * static_cast<double>(state.iterations()) / seconds;
+  state.counters["bytes/s"] = speed;
+  state.counters["of_read_bandwidth"] = speed / known_read_bandwidth(step.threads);
+  state.counters["scratch_bytes"] = static_cast<double>(workspace.bytes());
+}
+
+DualChunkAttention<float> make_attention(const Step& step) {
+  return DualChunkAttention<float>({.chunks = ChunkConfig{.chunk_size = chunk_size, .local_window = local_window},
+                                    .rope = RotaryEmbedding(plain_frequencies(step.head_dim, 10000.0))});
+}
+
+/// Keys and values stored as E, each sequence in one piece.
+template <class E>
+void contiguous_cache(benchmark::State& state) {
+  const Step step(state);
+  const auto attention = make_attention(step);
+  auto cache = attention.make_cache<E>({step.kv_heads, step.head_dim, step.head_dim}, step.sequences, {step.kv_len});
+  fill(step, [&](const auto& tokens) { cache.append(Eigen::DefaultDevice{}, tokens, tokens); });
+  time_steps(state, step, attention, cache.view(), cache.bytes());
+}
+
+/// Keys and values stored as E, in blocks of 16 tokens.
+template <class E>
+void paged_cache(benchmark::State& state) {
+  constexpr Index block_size = 16;
+  const Step step(state);
+  const auto attention = make_attention(step);
+  auto cache = attention.make_paged_cache<E>({step.kv_heads, step.head_dim, step.head_dim},
+                                             step.sequences * detail::ceil_div(step.kv_len, block_size), block_size);
+  std::vector<Index> sequences;
+  for (Index s = 0; s < step.sequences; ++s) sequences.push_back(cache.add());
+  fill(step, [&](const auto& tokens) {
+    for (Index s = 0; s < step.sequences; ++s) {
+      const TensorView<const float> mine{tokens.data + s * tokens.strides[0],
+                                         {tokens.shape[1], tokens.shape[2], tokens.shape[3]},
+                                         {tokens.strides[1], tokens.strides[2], tokens.strides[3]}};
+      cache.append(Eigen::DefaultDevice{}, sequences[static_cast<std::size_t>(s)], mine, mine);
+    }
+  });
+  time_steps(state, step, attention, cache.view(sequences), cache.pool().bytes());
+}
+
+constexpr auto lengths = [](auto* bench) {
+  for (const Index kv_len : {1024, 8192, 32768, 131072}) bench->Args({kv_len, 128, 8, 8, 1, 1, 1});
+};
+
+constexpr auto head_groups = [](auto* bench) {
+  for (const Index heads : {8, 16, 32, 64}) bench->Args({32768, 128, heads, 8, 1, 1, 1});
+};
+
+constexpr auto batches = [](auto* bench) {
+  for (const Index sequences : {1, 4, 16}) bench->Args({4096, 128, 8, 8, sequences, 1, 1});
+};
+
+constexpr auto queries = [](auto* bench) {
+  for (const Index count : {1, 2, 4, 8, 16}) bench->Args({32768, 128, 8, 8, 1, count, 1});
+};
+
+constexpr auto types = [](auto* bench) {
+  for (const int threads : {1, all_threads()}) bench->Args({32768, 128, 8, 8, 1, 1, threads});
+};
+
+template <class Sweep>
+void add(const std::string& name, void (*function)(benchmark::State&), const Sweep& sweep) {
+  benchmark::RegisterBenchmark(name.c_str(), function)
+      ->ArgNames(Step::argument_names())
+      ->Apply(sweep)
+      ->UseRealTime()
+      ->Unit(benchmark::kMillisecond);
+}
+
+}  // namespace
+
+void add_decode() {
+  add("decode/lengths/float", contiguous_cache<float>, lengths);
+  add("decode/heads/float", contiguous_cache<float>, head_groups);
+  add("decode/batches/float", contiguous_cache<float>, batches);
+  add("decode/queries/float", contiguous_cache<float>, queries);
+  add("decode/types/float", contiguous_cache<float>, types);
+  add("decode/types/half", contiguous_cache<Eigen::half>, types);
+  add("decode/types/bfloat16", contiguous_cache<Eigen::bfloat16>, types);
+  add("decode/types/int8", contiguous_cache<Int8>, types);
+  add("decode/types/int4", contiguous_cache<Int4>, types);
+  add("decode/paged/float", paged_cache<float>, types);
+  add("decode/paged/int8", paged_cache<Int8>, types);
+}
+
+}  // namespace dca::bench
