@@ -148,13 +148,15 @@ class BlockPool {
   Index key_units() const { return RowStorage<K>::units(shape_.head_dim); }
   Index value_units() const { return RowStorage<V>::units(shape_.v_head_dim); }
 
+  // By kv_head, then by block: blocks that were handed out one after the other are one stream for the head that reads
+  // them.
   StorageUnit<K>* key_row(Index block, Index head, Index slot) const {
     return reinterpret_cast<StorageUnit<K>*>(key_memory_.data()) +
-           ((block * shape_.kv_heads + head) * block_size_ + slot) * key_units();
+           ((head * blocks() + block) * block_size_ + slot) * key_units();
   }
   StorageUnit<V>* value_row(Index block, Index head, Index slot) const {
     return reinterpret_cast<StorageUnit<V>*>(value_memory_.data()) +
-           ((block * shape_.kv_heads + head) * block_size_ + slot) * value_units();
+           ((head * blocks() + block) * block_size_ + slot) * value_units();
   }
 
   void check_block(Index block) const {
