@@ -9,10 +9,10 @@ def main(dca_file, rope_file, model):
         dca, rope = json.load(a), json.load(b)
     tokens, count = dca["tokens"], len(dca["trials"])
     print(f"\n{'=' * 78}\nA text of {tokens} tokens; the model was trained on windows of 8192.\n")
-    print(f"  {'key at':>8}  {'hidden':>7}   {'with DCA':<16} {'with plain RoPE':<16}")
+    print(f"  {'key at':>8}  {'hidden':>7}   {'with DCA':<20} {'with plain RoPE'}")
     for d, r in zip(dca["trials"], rope["trials"]):
         answers = [f"{' '.join(t['answer'].split())[:10]} {'(right)' if t['correct'] else '(wrong)'}" for t in (d, r)]
-        print(f"  {d['depth']:>7.0%}  {d['expected']:>8}   {answers[0]:<18} {answers[1]:<18}")
+        print(f"  {d['depth']:>7.0%}  {d['expected']:>8}   {answers[0]:<20} {answers[1]}")
     print(f"\n  found: {dca['correct']} of {count} with DCA ({dca['seconds']:.0f} s), "
           f"{rope['correct']} of {count} with plain RoPE ({rope['seconds']:.0f} s)")
     print(f"""
