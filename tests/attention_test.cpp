@@ -158,6 +158,18 @@ TEMPLATE_TEST_CASE("constant values come out as they are", "", float, double) {
   }
 }
 
+TEST_CASE("constant values come out as they are, however many keys share the weight") {
+  constexpr Index kv_len = 400000;
+  Random random;
+  for (const Index q_len : {1, 40}) {
+    Inputs<float> in({1, q_len, kv_len, 1, 1, 2, 1}, random, 0.01);
+    std::fill(in.value.begin(), in.value.end(), 0.2f);
+    for (const float x : run(make_chunked<Attention>({6144, 1024}, 2), in).out) {
+      CHECK(std::abs(double(x) - double(0.2f)) <= 0.2 * weight_bound<float>({}));
+    }
+  }
+}
+
 TEMPLATE_TEST_CASE("what a query may not see cannot reach it, not even NaN or infinity", "", float, double) {
   Random random;
   const Inputs<TestType> in({1, 140, 140, 1, 1, 16, 16}, random);

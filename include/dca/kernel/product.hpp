@@ -19,22 +19,15 @@ struct LeftOperand {
 /// for `Rows` rows and `Vectors` packets of lanes; without Accumulate the first term is absent and factor unused.
 ///
 /// b is [depth] x [Vectors * packet_size] and c [Rows] x [the same], both dense and aligned. Per step Vectors loads and
-/// Rows broadcasts feed Rows * Vectors fused multiply-adds. A lane's sum runs over p in ascending order and touches no
-/// other lane, so the result of a query row does not depend on its neighbours.
+/// Rows broadcasts feed Rows * Vectors fused multiply-adds. What is there already comes last: sums of a tile are
+/// rounded as small numbers, so that errors grow with the number of tiles and not with that of keys. A lane's sum runs
+/// over p in ascending order and touches no other lane, so the result of a query row does not depend on its neighbours.
 template <class T, int Rows, int Vectors, bool Accumulate>
 EIGEN_ALWAYS_INLINE void multiply_tile(LeftOperand<T> a, const T* __restrict b, Index depth, T* __restrict c,
                                        const T* __restrict factor) {
   constexpr int size = packet_size<T>;
   Packet<T> sum[Rows][Vectors];
-  unroll<Rows>([&](auto r) {
-    unroll<Vectors>([&](auto v) {
-      if constexpr (Accumulate) {
-        sum[r][v] = ei::pmul(load(c + (r * Vectors + v) * size), load(factor + v * size));
-      } else {
-        sum[r][v] = broadcast(T{0});
-      }
-    });
-  });
+  unroll<Rows>([&](auto r) { unroll<Vectors>([&](auto v) { sum[r][v] = broadcast(T{0}); }); });
   const T* __restrict left = a.data;
   for (Index p = 0; p < depth; ++p) {
     Packet<T> right[Vectors];
@@ -46,7 +39,13 @@ EIGEN_ALWAYS_INLINE void multiply_tile(LeftOperand<T> a, const T* __restrict b, 
     left += a.step_stride;
     b += Vectors * size;
   }
-  unroll<Rows>([&](auto r) { unroll<Vectors>([&](auto v) { store(c + (r * Vectors + v) * size, sum[r][v]); }); });
+  unroll<Rows>([&](auto r) {
+    unroll<Vectors>([&](auto v) {
+      T* const place = c + (r * Vectors + v) * size;
+      if constexpr (Accumulate) sum[r][v] = ei::pmadd(load(place), load(factor + v * size), sum[r][v]);
+      store(place, sum[r][v]);
+    });
+  });
 }
 
 /// Calls f(first row, integral_constant rows) for `rows` rows cut into register tiles, the last with what is left.
@@ -92,13 +91,13 @@ void multiply_visible_values(const T* values, Index tile_capacity, Index first, 
     for (int r = 0; r < rows; ++r) {
       for (int v = 0; v < Vectors; ++v) {
         T* const place = sums + ((feature + r) * Vectors + v) * size;
-        Packet<T> sum = ei::pmul(load(place), load(factor + v * size));
+        Packet<T> sum = broadcast(T{0});
         for (Index key = 0; key < count; ++key) {
           const Packet<T> more =
               ei::pmadd(broadcast(tile[key * rows + r]), load(probabilities + (key * Vectors + v) * size), sum);
           sum = ei::pselect(visible(v * size, key), more, sum);
         }
-        store(place, sum);
+        store(place, ei::pmadd(load(place), load(factor + v * size), sum));
       }
     }
   });

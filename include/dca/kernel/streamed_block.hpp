@@ -57,6 +57,7 @@ class StreamedBlock {
     ranges_ = arena.take<KeyRange>(rows);
     queries_ = arena.take<T>(rows * key_width);
     scores_ = arena.take<T>(streamed_rows * score_stride);
+    tile_sums_ = arena.take<T>(streamed_rows * value_width);
     key_rows_ = arena.take<const void*>(tile_keys + rows_ahead);
     value_rows_ = arena.take<const void*>(tile_keys + rows_ahead);
     keys_ = arena.take<T>(keys_are_direct() ? 0 : tile_keys * key_width);
@@ -193,23 +194,25 @@ class StreamedBlock {
     const Index origin = any.first;
     score<Rows>(row, {any.first - tile.first, any.last - tile.first});
     const T cap_log2 = static_cast<T>(params_.logit_softcap * std::numbers::log2e);
+    T factor[Rows]{};
     for (int r = 0; r < Rows; ++r) {
       if (seen[r].empty()) continue;
       T* const weights = scores_ + r * score_stride;
-      const T factor = softmax_row<T>(weights, seen[r].first - origin, seen[r].last - origin, cap_log2,
-                                      state_->max[row + r], state_->total[row + r]);
-      T* const sums = state_->sums + (row + r) * state_->features;
-      if (factor != T{1}) {
-        for (Index d = 0; d < state_->features; ++d) sums[d] *= factor;
-      }
+      factor[r] = softmax_row<T>(weights, seen[r].first - origin, seen[r].last - origin, cap_log2, state_->max[row + r],
+                                 state_->total[row + r]);
     }
+    const Index width = state_->features;
+    std::fill_n(tile_sums_, Rows * width, T{0});
     if (all.empty()) all = {any.first, any.first};
     // A key that a row does not see must not reach it, not even times 0: only what all see is added for all at once.
-    for (int r = 0; r < Rows; ++r)
-      weigh<1>(row + r, r, {seen[r].first, std::min(seen[r].last, all.first)}, tile, origin);
-    weigh<Rows>(row, 0, all, tile, origin);
-    for (int r = 0; r < Rows; ++r)
-      weigh<1>(row + r, r, {std::max(seen[r].first, all.last), seen[r].last}, tile, origin);
+    for (int r = 0; r < Rows; ++r) weigh<1>(r, {seen[r].first, std::min(seen[r].last, all.first)}, tile, origin);
+    weigh<Rows>(0, all, tile, origin);
+    for (int r = 0; r < Rows; ++r) weigh<1>(r, {std::max(seen[r].first, all.last), seen[r].last}, tile, origin);
+    for (int r = 0; r < Rows; ++r) {
+      if (seen[r].empty()) continue;
+      T* const sums = state_->sums + (row + r) * width;
+      for (Index d = 0; d < width; ++d) sums[d] = sums[d] * factor[r] + tile_sums_[r * width + d];
+    }
   }
 
   /// Logits of keys [keys.first, keys.last) of the tile, from the start of scores_.
@@ -226,12 +229,13 @@ class StreamedBlock {
     run(std::type_identity<T>{});
   }
 
-  /// Adds values [keys.first, keys.last), weighted from scores_ row `score_row` on, to the sums of Rows rows.
+  /// Adds values [keys.first, keys.last) to the tile's sums of Rows rows at work, from row `first` of them on. Sums of
+  /// a tile are rounded as small numbers: errors grow with the number of tiles and not with that of keys.
   template <int Rows>
-  void weigh(Index row, int score_row, KeyRange keys, KeyRange tile, Index origin) {
+  void weigh(int first, KeyRange keys, KeyRange tile, Index origin) {
     if (keys.empty()) return;
-    T* const sums = state_->sums + row * state_->features;
-    const T* const weights = scores_ + score_row * score_stride;
+    T* const sums = tile_sums_ + first * state_->features;
+    const T* const weights = scores_ + first * score_stride;
     const auto run = [&]<class E>(std::type_identity<E>) {
       add_values<T, E, Rows>(value_rows_ + (origin - tile.first), keys.first - origin, keys.last - origin,
                              state_->features, weights, score_stride, sums, value_bytes_ahead_);
@@ -250,6 +254,7 @@ class StreamedBlock {
   RowRotator<T> rotator_;
   KeyRange* ranges_;         // per row, of the current part
   T* queries_;               // [rows][head_dim in whole packets]
+  T* tile_sums_;             // of the rows at work: [streamed_rows][v_head_dim in whole packets]
   T* scores_;                // of the rows at work: [streamed_rows][score_stride]
   const void** key_rows_;    // of the tile, in storage or in keys_
   const void** value_rows_;  // likewise
