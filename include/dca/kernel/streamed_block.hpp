@@ -33,8 +33,8 @@ constexpr Index whole_packets(Index features) {
 /// Keys that must be rotated, features that are not whole packets and storage without a reader pass through a tile of
 /// T.
 ///
-/// A pass serves up to 4 rows, softmaxes run along the keys. A row's arithmetic depends on nothing but its own query
-/// and its own keys.
+/// A pass serves up to 4 rows, softmaxes run along the keys. The bits of a row depend on the queries of its own call and
+/// sequence, which decide what shares a pass, and on nothing of other sequences or threads.
 template <class T, class Layout, class Source, class Q, class O, ChunkPart... Parts>
 class StreamedBlock {
  public:
