@@ -8,7 +8,7 @@ def main(dca_file, rope_file, model):
     with open(dca_file) as a, open(rope_file) as b:
         dca, rope = json.load(a), json.load(b)
     tokens, count = dca["tokens"], len(dca["trials"])
-    print(f"\n{'=' * 78}\nA text of {tokens} tokens; the model was trained on windows of 8192.\n")
+    print(f"\n{'=' * 78}\nA text of {tokens} tokens; the model was trained on windows of {dca['trained_window']}.\n")
     print(f"  {'key at':>8}  {'hidden':>7}   {'with DCA':<20} {'with plain RoPE'}")
     for d, r in zip(dca["trials"], rope["trials"]):
         answers = [f"{' '.join(t['answer'].split())[:10]} {'(right)' if t['correct'] else '(wrong)'}" for t in (d, r)]

@@ -1,4 +1,4 @@
-// A decode step with a workspace of the caller's takes no memory. Counted under glibc by standing before its malloc.
+// A decode step with a workspace of the caller's takes no memory, and a cache survives when there is none. Counted under glibc by standing before its malloc.
 #include <atomic>
 #include <cstdlib>
 
@@ -17,6 +17,7 @@
 
 namespace {
 std::atomic<long> allocations{0};
+std::atomic<bool> no_aligned_memory{false};
 }
 
 #ifdef DCA_TEST_COUNTS_ALLOCATIONS
@@ -41,11 +42,11 @@ void* realloc(void* memory, std::size_t bytes) noexcept {
 }
 void* aligned_alloc(std::size_t alignment, std::size_t bytes) noexcept {
   ++allocations;
-  return __libc_memalign(alignment, bytes);
+  return no_aligned_memory ? nullptr : __libc_memalign(alignment, bytes);
 }
 int posix_memalign(void** memory, std::size_t alignment, std::size_t bytes) noexcept {
   ++allocations;
-  *memory = __libc_memalign(alignment, bytes);
+  *memory = no_aligned_memory ? nullptr : __libc_memalign(alignment, bytes);
   return *memory == nullptr ? 12 : 0;  // ENOMEM
 }
 }
@@ -105,4 +106,28 @@ TEMPLATE_TEST_CASE("a decode step on two threads takes no memory after the first
 TEST_CASE("without a workspace each step takes its scratch once: the count counts") {
   if (!allocations_are_counted()) return;
   CHECK(allocations_of_steps<float>(Eigen::DefaultDevice{}, nullptr) == 40);
+}
+
+TEST_CASE("a paged cache that gets no memory to append in keeps no block") {
+  if (!allocations_are_counted()) return;
+  Random random;
+  const Inputs<float> in({1, 9, 9, 2, 2, 8, 8}, random);
+  const auto attention = make_chunked<dca::DualChunkAttention<float>>({12, 4}, 8);
+  auto cache = attention.make_paged_cache<float>(cache_shape(in.sizes), 10, 2);
+  const dca::Index sequence = cache.add();
+  const Operands<float> tokens = in.operands();
+  const auto append = [&] { cache.append(Eigen::DefaultDevice{}, sequence, tokens.key, tokens.value); };
+  no_aligned_memory = true;
+  bool refused = false;
+  try {
+    append();
+  } catch (const std::bad_alloc&) {
+    refused = true;
+  }
+  no_aligned_memory = false;
+  CHECK(refused);
+  CHECK(cache.pool().free_blocks() == 10);
+  CHECK(cache.length(sequence) == 0);
+  append();
+  CHECK(cache.pool().free_blocks() == 5);
 }

@@ -3,6 +3,7 @@
 
 #include "support/caches.hpp"
 #include "support/catch.hpp"
+#include "support/counting_allocator.hpp"
 
 using namespace dca_test;
 
@@ -18,17 +19,6 @@ std::string check(const Inputs<T>& in, Index rotary_dim) {
   return difference(run_on(attention, in, filled_cache<T>(attention, in).view()),
                     dual_chunk_reference(in, chunks, ropes.reference));
 }
-
-/// Counts the bytes of the largest allocation.
-class CountingAllocator : public Eigen::Allocator {
- public:
-  void* allocate(size_t bytes) const override {
-    largest = std::max(largest, bytes);
-    return Eigen::internal::aligned_malloc(bytes);
-  }
-  void deallocate(void* memory) const override { Eigen::internal::aligned_free(memory); }
-  mutable std::size_t largest = 0;
-};
 
 /// Bytes of scratch that a call takes.
 std::size_t scratch(const Inputs<float>& in, int threads) {

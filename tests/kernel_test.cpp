@@ -5,6 +5,7 @@
 #include <mutex>
 
 #include "support/catch.hpp"
+#include "support/counting_allocator.hpp"
 #include "support/problem.hpp"
 
 using namespace dca_test;
@@ -17,17 +18,6 @@ T exp2_of(T x) {
   dca::detail::ei::pstoreu(values, dca::detail::exp2_nonpositive<T>(dca::detail::broadcast(x)));
   return values[0];
 }
-
-/// Counts the bytes of the largest allocation.
-class CountingAllocator : public Eigen::Allocator {
- public:
-  void* allocate(size_t bytes) const override {
-    largest = std::max(largest, bytes);
-    return Eigen::internal::aligned_malloc(bytes);
-  }
-  void deallocate(void* memory) const override { Eigen::internal::aligned_free(memory); }
-  mutable std::size_t largest = 0;
-};
 
 template <class T>
 std::size_t scratch(Index kv_len, Index q_len, Index head_dim, int threads) {

@@ -11,6 +11,7 @@
 #include "dca/tensor/checks.hpp"
 
 namespace dca {
+
 /// Attention over the union of the parts' key ranges, as one softmax in one pass. T, float or double, is the scalar of
 /// the arithmetic; tensors may hold it or a narrower type.
 ///

@@ -66,15 +66,20 @@ class PagedCache {
   }
 
   /// Appends key [m, kv_heads, head_dim] (unrotated) and value [m, kv_heads, v_head_dim]. Throws std::invalid_argument
-  /// where there is no such sequence, shapes do not fit, or fewer blocks are free than are needed; nothing is changed
-  /// then.
+  /// where there is no such sequence, shapes do not fit, or fewer blocks are free than are needed, std::bad_alloc
+  /// without memory; no token is changed then, and no block is kept.
   template <class Device, class X, class Y>
   void append(const Device& device, Index sequence, TensorView<X> key, TensorView<Y> value) {
     check_sequence(sequence);
     const detail::NewRows<std::remove_const_t<X>, std::remove_const_t<Y>> rows(key, value, 1, pool_.shape());
     const Index count = rows.key.shape[1];
     make_room(sequence, count);
-    pool_.append(device, std::span<const BlockTable>(&tables_[index(sequence)], 1), rows.key, rows.value);
+    try {
+      pool_.append(device, std::span<const BlockTable>(&tables_[index(sequence)], 1), rows.key, rows.value);
+    } catch (...) {
+      truncate(sequence, length(sequence));  // what make_room took is given back
+      throw;
+    }
     set_length(sequence, length(sequence) + count);
   }
 
