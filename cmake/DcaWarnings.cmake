@@ -9,5 +9,6 @@ target_compile_options(
             -Wconversion
             -Wshadow
             $<$<BOOL:${DCA_WARNINGS_AS_ERRORS}>:-Werror>>
-            $<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized
+            $<$<CXX_COMPILER_ID:GNU>:-Wno-uninitialized
+            -Wno-maybe-uninitialized
             -Wno-restrict>)

@@ -46,16 +46,20 @@ class ComposedAttention {
   /// allocator; the same bits for any number of threads and any batch.
   /// Throws std::invalid_argument for arguments that do not fit together, std::bad_alloc without scratch; nothing is
   /// written then. q_len 0 does nothing.
-  template <class Device, class Q, class K, class V, class O>
+  ///
+  /// With a policy as `selection`, queries visit only the keys that it chooses of the composition's selectable part
+  /// (InterChunk), and all those of the others: an approximation, exact for what is visited. See BlockSelection.
+  template <class Device, class Q, class K, class V, class O, BlockSelection<T> Selection = AllChunks>
   void operator()(const Device& device, TensorView<Q> query, TensorView<K> key, TensorView<V> value, TensorView<O> out,
-                  const CallOptions<T>& options = {}) const {
+                  const CallOptions<T>& options = {}, const Selection& selection = {}) const {
     using detail::check_equal;
     const auto k = detail::checked_view<const K>("key", key, 4, true);
     const auto v = detail::checked_view<const V>("value", value, 4, true);
     check_equal("value", "batch", v.shape[0], "key", k.shape[0]);
     check_equal("value", "length", v.shape[1], "key", k.shape[1]);
     check_equal("value", "kv_heads", v.shape[2], "key", k.shape[2]);
-    operator()(device, query, DenseKeyValues<std::remove_const_t<K>, std::remove_const_t<V>>(k, v), out, options);
+    operator()(device, query, DenseKeyValues<std::remove_const_t<K>, std::remove_const_t<V>>(k, v), out, options,
+               selection);
   }
 
   /// As above, with the keys and values of a KeyValueSource: a cache, some of the sequences of a paged one, a ragged
@@ -63,35 +67,38 @@ class ComposedAttention {
   /// a batch of query and out; with options.cu_seqlens, rows of a single one. By default the queries are the last
   /// tokens of their sequence. Throws, besides, where the source was made for another layout, embedding or number of
   /// sequences.
-  template <class Device, class Q, KeyValueSource Source, class O>
+  template <class Device, class Q, KeyValueSource Source, class O, BlockSelection<T> Selection = AllChunks>
   void operator()(const Device& device, TensorView<Q> query, const Source& source, TensorView<O> out,
-                  const CallOptions<T>& options = {}) const {
+                  const CallOptions<T>& options = {}, const Selection& selection = {}) const {
     static_assert(!std::is_const_v<O>, "out must be writable");
     const auto q = detail::checked_view<const Q>("query", query, 4, true);
     detail::AttentionCall<T, std::remove_const_t<Q>, O> call{
-        q, detail::checked_view("out", out, 4, true), {}, nullptr, options.q_offset, options.cu_seqlens};
+        q, detail::checked_view("out", out, 4, true), {}, {}, nullptr, options.q_offset, options.cu_seqlens};
     check_shapes(q.shape, source, call.out.shape);
     check_placement(source);
     check_sequences(call, source);
     call.sink_logits = checked_sinks(options.sink_logits, q.shape[2]);
-    if (options.lse.data != nullptr || options.lse.shape.rank() != 0) call.lse = checked_lse(options.lse, q.shape);
+    call.lse = checked_rows("lse", options.lse, q.shape);
+    call.skipped = checked_rows("skipped", options.skipped, q.shape);
     check_memory(call, source, options.sink_logits);
+    check_selection(source, selection, call.skipped.data != nullptr);
     if (q.shape[0] == 0 || q.shape[1] == 0) return;
 
     const detail::AttentionParams<Layout> params{
         config_.chunks, config_.rope,
         config_.softmax_scale ? *config_.softmax_scale : 1.0 / std::sqrt(static_cast<double>(q.shape[3])),
         config_.logit_softcap.value_or(0.0)};
-    detail::TileLoop<T, Device, Layout, Source, std::remove_const_t<Q>, O, First, Rest...>(device, params, source, call)
-        .run(options.workspace);
+    detail::TileLoop<T, Device, Layout, Source, std::remove_const_t<Q>, O, Selection, First, Rest...>(
+        device, params, source, call, selection)
+        .run(options.workspace, options.chosen);
   }
 
   /// As above, with all sequences of a cache.
-  template <class Device, class Q, class Cache, class O>
+  template <class Device, class Q, class Cache, class O, BlockSelection<T> Selection = AllChunks>
   requires requires(const Cache& cache) { cache.view(); }
   void operator()(const Device& device, TensorView<Q> query, const Cache& cache, TensorView<O> out,
-                  const CallOptions<T>& options = {}) const {
-    operator()(device, query, cache.view(), out, options);
+                  const CallOptions<T>& options = {}, const Selection& selection = {}) const {
+    operator()(device, query, cache.view(), out, options, selection);
   }
 
   /// A cache that this operator reads, keys stored as K and values as V. Where the parts place keys differently, it
@@ -196,12 +203,41 @@ class ComposedAttention {
     return sinks.data();
   }
 
-  static TensorView<T> checked_lse(TensorView<T> lse, const Extents& q) {
-    lse = detail::checked_view("lse", lse, 3, false);
-    detail::check_equal("lse", "batch", lse.shape[0], "query", q[0]);
-    detail::check_equal("lse", "length", lse.shape[1], "query", q[1]);
-    detail::check_equal("lse", "heads", lse.shape[2], "query", q[2]);
-    return lse;
+  /// An output [batch, q_len, heads], where it is wanted.
+  static TensorView<T> checked_rows(const char* argument, TensorView<T> x, const Extents& q) {
+    if (x.data == nullptr && x.shape.rank() == 0) return {};
+    x = detail::checked_view(argument, x, 3, false);
+    detail::check_equal(argument, "batch", x.shape[0], "query", q[0]);
+    detail::check_equal(argument, "length", x.shape[1], "query", q[1]);
+    detail::check_equal(argument, "heads", x.shape[2], "query", q[2]);
+    return x;
+  }
+
+  /// Whoever looks at summaries needs a cache that keeps them, of its own blocks.
+  template <class Source, class Selection>
+  static void check_selection([[maybe_unused]] const Source& source, [[maybe_unused]] const Selection& selection,
+                              [[maybe_unused]] bool wants_skipped) {
+    if constexpr (!std::is_same_v<Selection, AllChunks>) {
+      constexpr Index most = Index{1} << 24;
+      const std::pair<const char*, Index> sizes[] = {{"selection block_size", selection.block_size()},
+                                                     {"selection queries", selection.queries()}};
+      for (const auto& [name, size] : sizes) {
+        if (size < 1 || size > most)
+          detail::fail(name, std::to_string(size), "must be from 1 to " + std::to_string(most));
+      }
+      if constexpr (RankSelection<Selection, T>) {
+        const double optimism = selection.optimism();
+        if (!(optimism >= 0 && optimism <= 1)) {
+          detail::fail("selection optimism", std::to_string(optimism), "must be from 0 to 1");
+        }
+      }
+      if constexpr (has_placed_keys<Source>) {
+        if (RankSelection<Selection, T> || wants_skipped) {
+          detail::check_equal("cache", "summary_block", source.summary_block(), "the selection's blocks",
+                              selection.block_size());
+        }
+      }
+    }
   }
 
   template <class Call, class Source>
@@ -215,13 +251,20 @@ class ComposedAttention {
       inputs[2] = source.memory()[0];
       inputs[3] = source.memory()[1];
     }
-    const detail::ByteRange out = detail::byte_range(call.out), lse = detail::byte_range(call.lse);
+    const detail::ByteRange out = detail::byte_range(call.out);
     for (const auto& [name, bytes] : inputs) detail::check_disjoint("out", out, name, bytes);
     detail::check_no_self_overlap("out", call.out);
-    if (call.lse.data == nullptr) return;
-    for (const auto& [name, bytes] : inputs) detail::check_disjoint("lse", lse, name, bytes);
-    detail::check_disjoint("lse", lse, "out", out);
-    detail::check_no_self_overlap("lse", call.lse);
+    const std::pair<const char*, const TensorView<T>&> rows[] = {{"lse", call.lse}, {"skipped", call.skipped}};
+    for (const auto& [name, view] : rows) {
+      if (view.data == nullptr) continue;
+      const detail::ByteRange written = detail::byte_range(view);
+      for (const auto& [input, bytes] : inputs) detail::check_disjoint(name, written, input, bytes);
+      detail::check_disjoint(name, written, "out", out);
+      detail::check_no_self_overlap(name, view);
+    }
+    if (call.lse.data != nullptr && call.skipped.data != nullptr) {
+      detail::check_disjoint("skipped", detail::byte_range(call.skipped), "lse", detail::byte_range(call.lse));
+    }
   }
 
   AttentionConfig<Layout> config_;

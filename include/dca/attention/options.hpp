@@ -3,8 +3,10 @@
 
 #include <optional>
 #include <span>
+#include <vector>
 
 #include "dca/device/scratch.hpp"
+#include "dca/positions/block_selection.hpp"
 #include "dca/positions/chunk_layout.hpp"
 #include "dca/rope/rotary_embedding.hpp"
 #include "dca/tensor/tensor_view.hpp"
@@ -37,6 +39,11 @@ struct CallOptions {
   std::span<const Index> cu_seqlens{};
   /// Memory to work in, kept from call to call; default the device's allocator.
   Workspace* workspace = nullptr;
+  /// Where to write how much a policy's choice can have left out at most, [batch, q_len, heads]: a share of the
+  /// softmax's mass, from 0 to 1, from bounds of the blocks' logits. Costs about as much again as the choice.
+  TensorView<T> skipped{};
+  /// Where to append what was chosen, by sequence, block of queries and kv_head. Nothing with AllChunks.
+  std::vector<ChosenBlocks>* chosen = nullptr;
 };
 
 }  // namespace dca

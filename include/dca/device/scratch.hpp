@@ -97,6 +97,7 @@ class Arena {
     return reinterpret_cast<T*>(place);
   }
 
+  bool has_memory() const { return memory_ != nullptr; }
   /// Bytes dealt out so far.
   Index used() const { return used_; }
 

@@ -40,13 +40,16 @@ struct RowSoftmax {
 };
 
 /// The arguments of one call, checked, with a batch dimension: query [batch, q_len, heads, head_dim], out
-/// [batch, q_len, heads, v_head_dim], lse [batch, q_len, heads] or no data, sink_logits [heads] or null. cu_seqlens is
-/// empty where every batch is a sequence; otherwise there is one batch, and it tells where its sequences begin.
+/// [batch, q_len, heads, v_head_dim], lse and skipped [batch, q_len, heads] or no data, sink_logits [heads] or null.
+/// cu_seqlens is empty where every batch is a sequence; otherwise there is one batch, and it tells where its sequences
+/// begin. skipped holds, until a row is written, the log2 of what the keys that the row leaves out can add to its
+/// total.
 template <class T, class Q, class O>
 struct AttentionCall {
   TensorView<const Q> query;
   TensorView<O> out;
   TensorView<T> lse;
+  TensorView<T> skipped;
   const T* sink_logits;
   std::optional<Index> q_offset;
   std::span<const Index> cu_seqlens;
@@ -67,6 +70,11 @@ struct AttentionCall {
     return query.data + run.batch * query.strides[0] + (run.first + token) * query.strides[1] + head * query.strides[2];
   }
 
+  /// A row's place in a tensor [batch, q_len, heads].
+  T* row_of(const TensorView<T>& x, const QueryRun& run, Index token, Index head) const {
+    return x.data + run.batch * x.strides[0] + (run.first + token) * x.strides[1] + head * x.strides[2];
+  }
+
   /// Normalises the sums [v_head_dim] of a row, and writes them and the row's lse. A row that sees no keys gives 0 and
   /// -inf; one whose logits are all -inf has no softmax, and gives NaN.
   void write_row(const QueryRun& run, Index token, Index head, const T* sums, RowSoftmax<T> softmax,
@@ -75,9 +83,10 @@ struct AttentionCall {
     O* const place =
         out.data + run.batch * out.strides[0] + (run.first + token) * out.strides[1] + head * out.strides[2];
     for (Index d = 0; d < out.shape[3]; ++d) place[d] = static_cast<O>(sums[d] * weight);
-    if (lse.data != nullptr) {
-      lse.data[run.batch * lse.strides[0] + (run.first + token) * lse.strides[1] + head * lse.strides[2]] =
-          static_cast<T>(log_sum);
+    if (lse.data != nullptr) *row_of(lse, run, token, head) = static_cast<T>(log_sum);
+    if (skipped.data != nullptr) {
+      T* const share = row_of(skipped, run, token, head);
+      *share = static_cast<T>(skipped_share(static_cast<double>(*share), log_sum / std::numbers::ln2));
     }
   }
 
@@ -86,6 +95,12 @@ struct AttentionCall {
     T weight;  // what a row's sums are multiplied by
     double log_sum;
   };
+
+  /// 2^skipped / (2^skipped + 2^visited).
+  static double skipped_share(double skipped_log2, double visited_log2) {
+    if (skipped_log2 == -std::numeric_limits<double>::infinity()) return 0.0;
+    return 1.0 / (1.0 + std::exp2(visited_log2 - skipped_log2));
+  }
 
   Finished finish(Index head, RowSoftmax<T> softmax, bool sees_keys) const {
     if (softmax.total == T{0}) {

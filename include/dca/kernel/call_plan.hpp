@@ -47,19 +47,24 @@ struct PackedTask {
 /// Made in two steps, because its tables lie in scratch memory of which it tells the size: count, then fill.
 class CallPlan {
  public:
-  /// `runs(sequence)` gives the queries of a sequence, `group` the heads per kv_head.
-  template <class T, class Runs>
+  /// `runs(sequence)` gives the queries of a sequence, `group` the heads per kv_head. Rows of a task are few where
+  /// `choices` cut them into many panels.
+  template <class T, class Runs, class Choices>
   static CallPlan count(std::type_identity<T>, Index sequences, Index group, const Runs& runs, Index row_features,
-                        Index workers, Index kv_heads) {
+                        Index workers, Index kv_heads, const Choices& choices) {
     CallPlan plan;
     plan.sequences_ = sequences;
     plan.group_ = group;
     Index packed_rows = 0;
     for (Index s = 0; s < sequences; ++s) {
       const Index rows = plan.rows_of(runs(s));
-      if (rows > most_streamed_rows) packed_rows = checked_sum(packed_rows, rows);
+      if (rows > most_streamed_rows) packed_rows = checked_sum("query", packed_rows, rows);
     }
     plan.block_rows_ = choose_block_rows<T>(checked_product("query", packed_rows, kv_heads), row_features, workers);
+    while (plan.block_rows_ > panel_rows<T> &&
+           choices.most_edges(plan.block_rows_ / group + 1) * packet_size < T >> plan.block_rows_) {
+      plan.block_rows_ = round_up(plan.block_rows_ / 2, panel_rows<T>);
+    }
     for (Index s = 0; s < sequences; ++s) {
       const QueryRun run = runs(s);
       const Index rows = plan.rows_of(run);
@@ -136,13 +141,6 @@ class CallPlan {
   static Index pieces(const QueryRun& run) {
     const Index keys = run.position + run.count;
     return ceil_div(keys, streamed_keys_per_task(keys));
-  }
-
-  static Index checked_sum(Index a, Index b) {
-    if (a > std::numeric_limits<Index>::max() - b) {
-      fail("query", "rows overflow", "sizes must fit a signed 64-bit index");
-    }
-    return a + b;
   }
 
   Index sequences_ = 0, group_ = 1, block_rows_ = 1;

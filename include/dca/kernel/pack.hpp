@@ -3,6 +3,7 @@
 
 #include "dca/kernel/attention_call.hpp"
 #include "dca/kernel/product.hpp"
+#include "dca/kernel/transpose.hpp"
 #include "dca/kv/key_value_source.hpp"
 #include "dca/positions/chunk_part.hpp"
 #include "dca/rope/row_rotator.hpp"
@@ -33,6 +34,34 @@ void place_query(const AttentionParams<Layout>& params, RowRotator<T>& rotate, I
   for (Index d = 0; d < rotary_dim; ++d) place[d] *= rotated_scale;
   for (Index d = rotary_dim; d < head_dim; ++d) place[d] *= scale;
 }
+
+/// Query rows of one sequence and kv_head on their way into panels. `rows` holds a packet of them meanwhile.
+template <class T, class Layout, class Q, class O>
+struct QueryPacker {
+  const AttentionParams<Layout>& params;
+  const AttentionCall<T, Q, O>& call;
+  RowRotator<T>& rotate;
+  T* rows;
+
+  /// Rows [which.first, which.last) of a run, `group` heads a token, as place_query makes them for Part: [head_dim]
+  /// [lanes], with zeros for the lanes beyond.
+  template <class Part>
+  void pack(const QueryRun& run, Index kv_head, Index group, KeyRange which, Index lanes, T* place) const {
+    const Index head_dim = call.query.shape[3];
+    for (Index lane = 0; lane < lanes; lane += packet_size<T>) {
+      for (Index r = 0; r < packet_size<T>; ++r) {
+        const Index row = which.first + lane + r, token = row / group;
+        if (row >= which.last) {
+          std::fill_n(rows + r * head_dim, head_dim, T{0});
+          continue;
+        }
+        place_query(params, rotate, Part::query_position(params.chunks, run.position + token),
+                    call.query_row(run, token, kv_head * group + row % group), head_dim, rows + r * head_dim);
+      }
+      transpose(rows, head_dim, packet_size<T>, head_dim, place + lane, lanes);
+    }
+  }
+};
 
 /// Calls f(row pointer, key) for each key in [first, last), whichever runs the rows lie in; `run_at(key)` gives runs of
 /// rows, of which `bytes` bytes will be read: they are asked for ahead, because rows mostly come from memory, and with

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "dca/kernel/attention_call.hpp"
+#include "dca/kernel/choices.hpp"
 #include "dca/kernel/online_softmax.hpp"
 #include "dca/kernel/pack.hpp"
 #include "dca/kernel/panels.hpp"
@@ -24,7 +25,7 @@ namespace dca::detail {
 /// The softmax is vertical, each lane for itself, and a lane's arithmetic depends on nothing but its own query and its
 /// own keys: the same bits for any grouping of rows into panels, blocks, batches and threads. A tile is packed once for
 /// all panels of a block, whose queries and sums stay in cache.
-template <class T, class Layout, class Source, class Q, class O, ChunkPart... Parts>
+template <class T, class Layout, class Source, class Q, class O, class Choices, ChunkPart... Parts>
 class PackedBlock {
  public:
   using Cutter = PanelCutter<T, Layout, Parts...>;
@@ -32,16 +33,17 @@ class PackedBlock {
 
   /// Takes from `arena` what a block of at most `rows` rows needs; of an arena without memory, only the amount.
   PackedBlock(const AttentionParams<Layout>& params, const Source& source, const AttentionCall<T, Q, O>& call,
-              Index rows, Arena& arena)
+              const Choices& choices, Index rows, Arena& arena)
       : params_(params),
         source_(source),
         call_(call),
+        choices_(choices),
         group_(call.query.shape[2] / source.kv_heads()),
         head_dim_(source.head_dim()),
         v_head_dim_(source.v_head_dim()),
         rotator_(params.rope, arena) {
-    const Index lanes = Cutter::lane_capacity(rows);
-    panels_ = arena.take<Panel>(Cutter::panel_capacity(rows));
+    const Index lanes = lane_capacity(rows);
+    panels_ = arena.take<Panel>(Cutter::panel_capacity(lanes));
     ranges_ = arena.take<KeyRange>(lanes);
     state_ = {arena.take<T>(lanes), arena.take<T>(lanes)};
     queries_ = arena.take<T>(lanes * head_dim_);
@@ -61,7 +63,14 @@ class PackedBlock {
     run_ = run;
     kv_head_ = kv_head;
     query_ = {run.position, group_};
-    panel_count_ = Cutter::cut(params_.chunks, query_, first_row, last_row, panels_);
+    panel_count_ = Cutter::cut(
+        params_.chunks, query_, first_row, last_row, lane_capacity(last_row - first_row),
+        [&](Index position) { return choices_.edge_after(sequence, position); }, panels_);
+    if constexpr ((Choices::template selects<Parts> || ...)) {
+      for (Panel* panel = panels_; panel < panels_ + panel_count_; ++panel) {
+        panel->group = &choices_.group_of(sequence, query_.position(panel->first_row));
+      }
+    }
     const Index lanes = panels_[panel_count_ - 1].lane + panels_[panel_count_ - 1].vectors * packet_size<T>;
     std::fill_n(state_.max, lanes, -std::numeric_limits<T>::infinity());
     std::fill_n(state_.total, lanes, T{0});
@@ -75,7 +84,10 @@ class PackedBlock {
   KeyRange begin_part(KeyRange) {
     const KeyRange seen = find_ranges<Part>();
     for (const Panel* panel = panels_; panel < panels_ + panel_count_; ++panel) {
-      if (!panel->seen.empty()) pack_queries<Part>(*panel);
+      if (panel->seen.empty()) continue;
+      const QueryPacker<T, Layout, Q, O> packer{params_, call_, rotator_, rows_};
+      packer.template pack<Part>(run_, kv_head_, group_, {panel->first_row, panel->first_row + panel->rows},
+                                 panel->vectors * packet_size<T>, queries_ + panel->lane * head_dim_);
     }
     return seen;
   }
@@ -85,20 +97,40 @@ class PackedBlock {
   void visit_tile(KeyRange tile, Index origin) {
     KeyRange keys{0, 0};
     for (const Panel* panel = panels_; panel < panels_ + panel_count_; ++panel) {
-      keys = hull(keys, intersection(panel->seen, tile));
+      for_each_run<Part>(*panel, tile, [&](KeyRange mine) { keys = hull(keys, mine); });
     }
     if (keys.empty()) return;
     pack_keys<Part>(keys, origin);
     const bool finite = pack_values(source_, sequence_, kv_head_, keys, origin, key_tile, values_, rows_);
     for (const Panel* panel = panels_; panel < panels_ + panel_count_; ++panel) {
-      const KeyRange mine = intersection(panel->seen, tile);
-      if (mine.empty()) continue;
-      with_count<register_tile.vectors>(panel->vectors,
-                                        [&](auto vectors) { visit<vectors>(*panel, mine, origin, finite); });
+      for_each_run<Part>(*panel, tile, [&](KeyRange mine) {
+        with_count<register_tile.vectors>(panel->vectors,
+                                          [&](auto vectors) { visit<vectors>(*panel, mine, origin, finite); });
+      });
     }
   }
 
  private:
+  Index lane_capacity(Index rows) const {
+    return Cutter::lane_capacity(rows, choices_.most_edges(ceil_div(rows, group_) + 1));
+  }
+
+  /// Calls f for the runs of keys that a panel visits in a tile: all that it sees there, or what its queries chose.
+  template <class Part, class F>
+  EIGEN_ALWAYS_INLINE void for_each_run(const Panel& panel, KeyRange tile, F&& f) const {
+    KeyRange left = intersection(panel.seen, tile);
+    if constexpr (Choices::template selects<Part>) {
+      if (left.empty()) return;
+      const BlockSet chosen = choices_.set(*panel.group, kv_head_, left);
+      for (KeyRange run = chosen.first_run(left); !run.empty(); run = chosen.first_run(left)) {
+        f(run);
+        left.first = run.last;
+      }
+    } else {
+      if (!left.empty()) f(left);
+    }
+  }
+
   /// Keys that each lane sees through Part, those of the panels, and their hull.
   template <class Part>
   KeyRange find_ranges() {
@@ -118,25 +150,6 @@ class PackedBlock {
       all = hull(all, panel->seen);
     }
     return all;
-  }
-
-  /// Queries of a panel as Part places them, times what turns their products with keys into logits: [head_dim][lanes].
-  template <class Part>
-  void pack_queries(const Panel& panel) {
-    const Index lanes = panel.vectors * packet_size<T>;
-    for (Index lane = 0; lane < lanes; lane += packet_size<T>) {
-      for (Index r = 0; r < packet_size<T>; ++r) {
-        T* const place = rows_ + r * head_dim_;
-        if (lane + r >= panel.rows) {
-          std::fill_n(place, head_dim_, T{0});
-          continue;
-        }
-        const Index row = panel.first_row + lane + r;
-        place_query(params_, rotator_, Part::query_position(params_.chunks, query_.position(row)),
-                    call_.query_row(run_, row / group_, head_of(row)), head_dim_, place);
-      }
-      transpose(rows_, head_dim_, packet_size<T>, head_dim_, queries_ + panel.lane * head_dim_ + lane, lanes);
-    }
   }
 
   template <class Part>
@@ -205,6 +218,7 @@ class PackedBlock {
   const AttentionParams<Layout>& params_;
   const Source& source_;
   const AttentionCall<T, Q, O>& call_;
+  const Choices& choices_;
   Index group_;
   Index head_dim_, v_head_dim_;
   RowRotator<T> rotator_;

@@ -15,6 +15,8 @@ struct QueryRows {
   constexpr Index position(Index row) const { return q_offset + row / group; }
 };
 
+struct QueryGroup;
+
 /// Rows [first_row, first_row + rows) on lanes [lane, lane + vectors * packet_size) of their block. `seen` spans the
 /// keys that any of the rows sees through the current part, `common` those that all see.
 struct Panel {
@@ -24,6 +26,7 @@ struct Panel {
   int vectors;
   KeyRange seen;
   KeyRange common;
+  const QueryGroup* group;  // whose choice they follow, where there is one
 };
 
 /// Whether some part moves its keys further from position a to position b than rows of a panel move by themselves, as
@@ -36,29 +39,34 @@ constexpr bool keys_jump(const Layout& layout, Index a, Index b, Index tolerance
   return (moved(Parts::keys(layout, a), Parts::keys(layout, b)) || ...);
 }
 
-/// Cuts rows into panels of at most panel_rows, shorter before a jump of the keys where the lanes allow it.
+/// Cuts rows into panels of at most panel_rows: at edges of groups of queries that choose for themselves, and shorter
+/// before a jump of the keys where the lanes allow it.
 template <class T, class Layout, class... Parts>
 class PanelCutter {
  public:
-  /// Lanes that a block of `rows` rows may take: some more than rows, for panels that end before their last packet
-  /// does.
-  static constexpr Index lane_capacity(Index rows) {
-    return round_up(rows, packet_size<T>) + (rows > panel_rows<T> ? 2 * panel_rows<T> : 0);
+  /// Lanes that a block of `rows` rows with at most `edges` edges may take: some more than rows, for panels that end
+  /// before their last packet does.
+  static constexpr Index lane_capacity(Index rows, Index edges) {
+    return round_up(rows, packet_size<T>) + (rows > panel_rows<T> ? 2 * panel_rows<T> : 0) + edges * packet_size<T>;
   }
-  static constexpr Index panel_capacity(Index rows) { return lane_capacity(rows) / packet_size<T>; }
+  static constexpr Index panel_capacity(Index lanes) { return lanes / packet_size<T>; }
 
-  /// Writes the panels of rows [first, last) and returns their number, at most panel_capacity(last - first).
-  static Index cut(const Layout& layout, QueryRows query, Index first, Index last, Panel* panels) {
-    const Index capacity = lane_capacity(last - first);
+  /// Writes the panels of rows [first, last) and returns their number, at most panel_capacity of the lanes that they
+  /// may take, `capacity`. `edge_after(position)` is the next edge.
+  template <class EdgeAfter>
+  static Index cut(const Layout& layout, QueryRows query, Index first, Index last, Index capacity,
+                   const EdgeAfter& edge_after, Panel* panels) {
     Index count = 0, lane = 0;
     for (Index row = first; row < last;) {
       Index rows = std::min(panel_rows<T>, last - row);
+      const Index edge = edge_after(query.position(row));
+      if (edge <= query.position(row + rows - 1)) rows = (edge - query.q_offset) * query.group - row;
       const Index before_jump = rows_before_jump(layout, query, row, rows);
       const Index lanes_after_cut =
           round_up(before_jump, packet_size<T>) + round_up(last - row - before_jump, packet_size<T>);
       if (lane + lanes_after_cut <= capacity) rows = before_jump;
       const Index lanes = round_up(rows, packet_size<T>);
-      panels[count++] = {row, rows, lane, static_cast<int>(lanes / packet_size<T>), {0, 0}, {0, 0}};
+      panels[count++] = {row, rows, lane, static_cast<int>(lanes / packet_size<T>), {0, 0}, {0, 0}, nullptr};
       row += rows;
       lane += lanes;
     }

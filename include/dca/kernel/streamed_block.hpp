@@ -2,6 +2,7 @@
 #pragma once
 
 #include "dca/kernel/attention_call.hpp"
+#include "dca/kernel/choices.hpp"
 #include "dca/kernel/online_softmax.hpp"
 #include "dca/kernel/pack.hpp"
 #include "dca/kernel/streamed_product.hpp"
@@ -33,9 +34,9 @@ constexpr Index whole_packets(Index features) {
 /// Keys that must be rotated, features that are not whole packets and storage without a reader pass through a tile of
 /// T.
 ///
-/// A pass serves up to 4 rows, softmaxes run along the keys. The bits of a row depend on the queries of its own call and
-/// sequence, which decide what shares a pass, and on nothing of other sequences or threads.
-template <class T, class Layout, class Source, class Q, class O, ChunkPart... Parts>
+/// A pass serves up to 4 rows, softmaxes run along the keys. The bits of a row depend on the queries of its own call
+/// and sequence, which decide what shares a pass, and on nothing of other sequences or threads.
+template <class T, class Layout, class Source, class Q, class O, class Choices, ChunkPart... Parts>
 class StreamedBlock {
  public:
   using Key = typename Source::Key;
@@ -45,10 +46,11 @@ class StreamedBlock {
 
   /// Takes from `arena` what `rows` rows need; of an arena without memory, only the amount.
   StreamedBlock(const AttentionParams<Layout>& params, const Source& source, const AttentionCall<T, Q, O>& call,
-                Index rows, Arena& arena)
+                const Choices& choices, Index rows, Arena& arena)
       : params_(params),
         source_(source),
         call_(call),
+        choices_(choices),
         group_(call.query.shape[2] / source.kv_heads()),
         head_dim_(source.head_dim()),
         v_head_dim_(source.v_head_dim()),
@@ -98,9 +100,23 @@ class StreamedBlock {
     return all;
   }
 
-  /// Of the tile loop: the rows meet the keys that they see among those of a tile.
+  /// Of the tile loop: the rows meet the keys that they see among those of a tile, or what they chose of them.
   template <class Part>
   void visit_tile(KeyRange tile, Index) {
+    if constexpr (Choices::template selects<Part>) {
+      const BlockSet chosen = choices_.set(choices_.group_of(sequence_, run_.position), kv_head_, tile);
+      for (KeyRange run = chosen.first_run(tile); !run.empty(); run = chosen.first_run(tile)) {
+        visit_run<Part>(run);
+        tile.first = run.last;
+      }
+    } else {
+      visit_run<Part>(tile);
+    }
+  }
+
+ private:
+  template <class Part>
+  void visit_run(KeyRange tile) {
     find_keys<Part>(tile);
     find_values(tile);
     for (Index row = 0; row < rows_; row += streamed_rows) {
@@ -110,7 +126,6 @@ class StreamedBlock {
     }
   }
 
- private:
   static constexpr Index score_stride = tile_keys + 64 / static_cast<Index>(sizeof(T));
 
   bool keys_are_direct() const {
@@ -249,6 +264,7 @@ class StreamedBlock {
   const AttentionParams<Layout>& params_;
   const Source& source_;
   const AttentionCall<T, Q, O>& call_;
+  const Choices& choices_;
   Index group_;
   Index head_dim_, v_head_dim_;
   RowRotator<T> rotator_;

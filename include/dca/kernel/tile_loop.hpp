@@ -3,49 +3,56 @@
 
 #include "dca/device/workers.hpp"
 #include "dca/kernel/call_plan.hpp"
+#include "dca/kernel/choice_phase.hpp"
 #include "dca/kernel/packed_block.hpp"
 
 namespace dca::detail {
 
 /// Attention of all rows of a call on the threads of a device. Sequences with many query rows are cut into blocks of
 /// rows, whose products are packed; those with few into pieces of keys, whose products are streamed and whose partial
-/// states are merged in a second step.
+/// states are merged in a second step. Where a policy lets queries choose their keys, they do so before.
 ///
 /// Cost: 2 * (head_dim + v_head_dim) FLOPs per visible (query, key). Scratch per worker is constant in the lengths;
 /// partial states are at most 64 per row.
-template <class T, class Device, class Layout, class Source, class Q, class O, ChunkPart... Parts>
+template <class T, class Device, class Layout, class Source, class Q, class O, class Selection, ChunkPart... Parts>
 class TileLoop {
  public:
   TileLoop(const Device& device, const AttentionParams<Layout>& params, const Source& source,
-           const AttentionCall<T, Q, O>& call)
+           const AttentionCall<T, Q, O>& call, const Selection& selection)
       : device_(device),
         params_(params),
         source_(source),
         call_(call),
+        choice_(params, source, call, selection, most_streamed_rows),
         kv_heads_(source.kv_heads()),
         group_(call.query.shape[2] / kv_heads_),
         plan_(CallPlan::count(std::type_identity<T>{}, source.sequences(), group_, runs(),
-                              source.head_dim() + source.v_head_dim(), all_workers(), kv_heads_)),
+                              source.head_dim() + source.v_head_dim(), all_workers(), kv_heads_, choice_.choices())),
         width_(whole_packets<T>(source.v_head_dim())),
         state_size_(round_up(StreamedState<T>::size(plan_.streamed_rows(), width_), packet_size<T>)) {}
 
   /// Throws std::bad_alloc, before anything is written, where its scratch memory is not to be had.
-  void run(Workspace* workspace) {
+  void run(Workspace* workspace, std::vector<ChosenBlocks>* chosen) {
     Arena counter;
     plan_.take_tables(counter);
+    choice_.take_shared(counter);
     const Index states = checked_product("query", plan_.streamed_count(), kv_heads_);
     counter.take<T>(checked_product("query", states, state_size_));
     const Index shared_bytes = counter.used();
     const Index tasks = checked_product("query", plan_.packed_count() + plan_.streamed_count(), kv_heads_);
-    const Index workers = worker_count(device_, tasks), bytes = bytes_per_worker();
+    const Index workers = worker_count(device_, std::max(tasks, choice_.most_tasks())), bytes = bytes_per_worker();
     const Scratch<Device> scratch(device_, workspace, shared_bytes + workers * bytes);
     Arena shared(scratch.data());
     plan_.take_tables(shared);
+    choice_.take_shared(shared);
     states_ = shared.take<T>(states * state_size_);
     plan_.fill(runs());
     std::byte* const own = scratch.data() + shared_bytes;
+    fill_skipped();
+    choice_.run(device_, workers, own, bytes);
+    if (chosen != nullptr) choice_.report(*chosen);
     const Index packed_tasks = plan_.packed_count() * kv_heads_;
-    run_tasks(device_, workers, tasks, [&](Index worker, Index task) {
+    run_tasks(device_, std::min(workers, tasks), tasks, [&](Index worker, Index task) {
       Arena arena(own + worker * bytes);
       if (task < packed_tasks) {
         run_packed(task, arena);
@@ -57,8 +64,22 @@ class TileLoop {
   }
 
  private:
-  using Packed = PackedBlock<T, Layout, Source, Q, O, Parts...>;
-  using Streamed = StreamedBlock<T, Layout, Source, Q, O, Parts...>;
+  /// Nobody leaves anything out, until a policy says so.
+  void fill_skipped() const {
+    const TensorView<T>& skipped = call_.skipped;
+    if (skipped.data == nullptr) return;
+    for (Index batch = 0; batch < skipped.shape[0]; ++batch) {
+      for (Index token = 0; token < skipped.shape[1]; ++token) {
+        for (Index head = 0; head < skipped.shape[2]; ++head) {
+          *call_.row_of(skipped, {batch, 0, 0, 0}, token, head) = -std::numeric_limits<T>::infinity();
+        }
+      }
+    }
+  }
+
+  using Phase = ChoicePhaseOf<T, Layout, Source, Q, O, Selection, Parts...>;
+  using Packed = PackedBlock<T, Layout, Source, Q, O, typename Phase::Choices, Parts...>;
+  using Streamed = StreamedBlock<T, Layout, Source, Q, O, typename Phase::Choices, Parts...>;
 
   auto runs() const {
     return [this](Index sequence) { return call_.queries(sequence, source_.length(sequence)); };
@@ -68,22 +89,23 @@ class TileLoop {
   /// The largest need of a task.
   Index bytes_per_worker() const {
     Arena packed, streamed, merging;
-    if (plan_.packed_count() > 0) Packed(params_, source_, call_, plan_.packed_rows(), packed);
-    if (plan_.streamed_count() > 0) Streamed(params_, source_, call_, plan_.streamed_rows(), streamed);
+    if (plan_.packed_count() > 0) Packed(params_, source_, call_, choice_.choices(), plan_.packed_rows(), packed);
+    if (plan_.streamed_count() > 0)
+      Streamed(params_, source_, call_, choice_.choices(), plan_.streamed_rows(), streamed);
     merging.take<T>(width_);
-    return std::max({packed.used(), streamed.used(), merging.used()});
+    return std::max({packed.used(), streamed.used(), merging.used(), choice_.bytes_per_worker()});
   }
 
   void run_packed(Index task, Arena& arena) const {
     const PackedTask& rows = plan_.packed(task / kv_heads_);
-    Packed block(params_, source_, call_, plan_.packed_rows(), arena);
+    Packed block(params_, source_, call_, choice_.choices(), plan_.packed_rows(), arena);
     block.attend(rows.sequence, runs()(rows.sequence), task % kv_heads_, rows.first_row, rows.last_row);
   }
 
   void run_streamed(Index task, Arena& arena) const {
     const Index piece = task / kv_heads_, kv_head = task % kv_heads_, sequence = plan_.sequence_of(piece);
     const QueryRun run = runs()(sequence);
-    Streamed block(params_, source_, call_, plan_.streamed_rows(), arena);
+    Streamed block(params_, source_, call_, choice_.choices(), plan_.streamed_rows(), arena);
     block.attend(sequence, run, kv_head, CallPlan::keys_of(run, piece - plan_.first_piece(sequence)),
                  state(piece, kv_head, run.count * group_));
   }
@@ -135,6 +157,7 @@ class TileLoop {
   const AttentionParams<Layout>& params_;
   const Source& source_;
   const AttentionCall<T, Q, O>& call_;
+  Phase choice_;
   Index kv_heads_, group_;
   CallPlan plan_;
   Index width_;       // v_head_dim in whole packets

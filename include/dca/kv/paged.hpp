@@ -3,6 +3,7 @@
 
 #include <vector>
 
+#include "dca/kv/key_summaries.hpp"
 #include "dca/kv/placed_rows.hpp"
 
 namespace dca {
@@ -42,6 +43,9 @@ class BlockPool {
     const Index value_bytes = bytes_of(value_units() * static_cast<Index>(sizeof(StorageUnit<V>)));
     key_memory_ = detail::AlignedBytes(key_bytes);
     value_memory_ = detail::AlignedBytes(value_bytes);
+    if (const Index window = shape_.summary_block; window > 0) {
+      summaries_ = Summaries(window, shape_.kv_heads, blocks, block_size, shape_.head_dim);
+    }
     users_.assign(static_cast<std::size_t>(blocks), 0);
     written_by_.assign(static_cast<std::size_t>(blocks), 0);
     free_.reserve(static_cast<std::size_t>(blocks));
@@ -97,6 +101,7 @@ class BlockPool {
             const Index slot = position % block_size_;
             return detail::RowPlace<K, V>{key_row(block, head, slot), value_row(block, head, slot)};
           });
+      if (shape_.summary_block > 0 && count > 0) summarise(device, tables[b], count);
     }
   }
 
@@ -115,6 +120,7 @@ class BlockPool {
       std::copy_n(other.key_row(from, head, 0), tokens * key_units(), key_row(to, head, 0));
       std::copy_n(other.value_row(from, head, 0), tokens * value_units(), value_row(to, head, 0));
     }
+    summaries_.copy(other.summaries_, shape_.kv_heads, from, to);
   }
 
   /// Throws std::invalid_argument where a table does not hold its tokens or names a block out of the pool.
@@ -134,16 +140,60 @@ class BlockPool {
             std::min(block_size_ - slot, table.length - first)};
   }
 
+  /// Mean, least and largest of the keys of tokens [window * summary_block, (window + 1) * summary_block) of a table,
+  /// as far as there are such: [3][head_dim].
+  template <class T>
+  void read_summary(const BlockTable& table, Index kv_head, Index window, T* place) const {
+    detail::KeySummary<T> summary(place, shape_.head_dim);
+    summary.clear();
+    Index count = 0;
+    summaries_.for_each_piece(table.blocks, kv_head, window, table.length, [&](Index first, Index last, const auto* x) {
+      summary.add(x, last - first);
+      count += last - first;
+    });
+    summary.finish(count);
+  }
+
   Index blocks() const { return static_cast<Index>(users_.size()); }
   Index free_blocks() const { return static_cast<Index>(free_.size()); }
   Index block_size() const { return block_size_; }
   const CacheShape& shape() const { return shape_; }
   const PlacedKeys<Placement>& placement() const { return placed_; }
-  /// Bytes held for keys and values.
-  Index bytes() const { return key_memory_.size() + value_memory_.size(); }
+  /// Bytes held for keys, values and summaries.
+  Index bytes() const { return key_memory_.size() + value_memory_.size() + summaries_.bytes(); }
 
  private:
+  using Scalar = detail::CacheScalar<K>;
+  using Summaries = detail::PoolSummaries<Scalar>;
+
   static std::size_t index(Index k) { return static_cast<std::size_t>(k); }
+
+  /// Summarises the windows that `count` tokens after those of the table touch, anew from what is stored: what a
+  /// summary says does not depend on how the tokens came there.
+  template <class Device>
+  void summarise(const Device& device, const BlockTable& table, Index count) {
+    const Index window = shape_.summary_block, length = table.length + count, first_window = table.length / window;
+    const Index tasks = (detail::ceil_div(length, window) - first_window) * shape_.kv_heads;
+    const Index workers = detail::worker_count(device, tasks);
+    const Index bytes =
+        detail::round_up(shape_.head_dim * static_cast<Index>(sizeof(Scalar)), detail::Arena::alignment);
+    const detail::Scratch<Device> scratch(device, &workspace_, workers * bytes);
+    detail::run_tasks(device, workers, tasks, [&](Index worker, Index task) {
+      auto* const row = reinterpret_cast<Scalar*>(scratch.data() + worker * bytes);
+      const Index head = task % shape_.kv_heads;
+      const auto make = [&](Index first, Index last, Scalar* place) {
+        detail::KeySummary<Scalar> summary(place, shape_.head_dim);
+        summary.clear();
+        const StorageUnit<K>* stored = key_row(table.blocks[index(first / block_size_)], head, first % block_size_);
+        for (Index position = first; position < last; ++position, stored += key_units()) {
+          RowStorage<K>::decode(stored, shape_.head_dim, row);
+          summary.add(row);
+        }
+        summary.finish(last - first);
+      };
+      summaries_.for_each_piece(table.blocks, head, first_window + task / shape_.kv_heads, length, make);
+    });
+  }
 
   Index key_units() const { return RowStorage<K>::units(shape_.head_dim); }
   Index value_units() const { return RowStorage<V>::units(shape_.v_head_dim); }
@@ -210,6 +260,7 @@ class BlockPool {
   std::vector<Index> written_by_;  // by block, the last append that wrote it or meant to
   Index append_ = 0;
   detail::AlignedBytes key_memory_, value_memory_;
+  Summaries summaries_;
   Workspace workspace_;
 };
 
@@ -250,6 +301,12 @@ class PagedKeyValues {
   Index head_dim() const { return pool_.shape().head_dim; }
   Index v_head_dim() const { return pool_.shape().v_head_dim; }
   const PlacedKeys<KeyPlacement>& placement() const { return pool_.placement(); }
+  /// Keys of a summary; 0 where there are none.
+  Index summary_block() const { return pool_.shape().summary_block; }
+  template <class T>
+  void read_summary(Index sequence, Index kv_head, Index window, T* place) const {
+    pool_.read_summary(table(sequence), kv_head, window, place);
+  }
 
  private:
   const BlockTable& table(Index sequence) const {

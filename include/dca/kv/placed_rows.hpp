@@ -19,11 +19,13 @@ struct PlacedKeys {
 template <>
 struct PlacedKeys<Unplaced> {};
 
-/// Sizes of what a cache holds for a token.
+/// Sizes of what a cache holds for a token. With a summary_block it keeps, besides, a summary of every so many keys,
+/// for policies that choose among blocks by what is in them.
 struct CacheShape {
   Index kv_heads;
   Index head_dim;
   Index v_head_dim;
+  Index summary_block = 0;  // keys of a block; 0: no summaries
 };
 
 namespace detail {
@@ -39,6 +41,9 @@ void check_cache_shape(const CacheShape& shape) {
       {"kv_heads", shape.kv_heads}, {"head_dim", shape.head_dim}, {"v_head_dim", shape.v_head_dim}};
   for (const auto& [name, size] : sizes) {
     if (size < 1 || size > most) fail(name, std::to_string(size), "must be from 1 to " + std::to_string(most));
+  }
+  if (shape.summary_block < 0 || shape.summary_block > most) {
+    fail("summary_block", std::to_string(shape.summary_block), "must be from 0 to " + std::to_string(most));
   }
   if (!RowStorage<K>::takes(shape.head_dim)) {
     fail("head_dim", std::to_string(shape.head_dim), "must be a multiple of 32 for Int4 keys");

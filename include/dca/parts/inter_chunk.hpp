@@ -11,6 +11,7 @@ namespace dca {
 struct InterChunk {
   using Layout = ChunkLayout;
   using KeyPlacement = ChunkOffset;
+  static constexpr bool selectable = true;
 
   static constexpr Index query_position(const ChunkLayout& chunks, Index) {
     return std::min(2 * chunks.chunk_len() - 1, chunks.chunk_size());

@@ -27,6 +27,15 @@ inline Index checked_product(const char* argument, Index a, Index b) {
   return a * b;
 }
 
+/// Likewise their sum.
+inline Index checked_sum(const char* argument, Index a, Index b) {
+  if (a > std::numeric_limits<Index>::max() - b) {
+    fail(argument, std::to_string(a) + " + " + std::to_string(b) + " overflows",
+         "sizes must fit a signed 64-bit index");
+  }
+  return a + b;
+}
+
 /// a / b rounded up, for a >= 0 and b > 0.
 constexpr Index ceil_div(Index a, Index b) { return a / b + (a % b != 0 ? 1 : 0); }
 

@@ -1,0 +1,197 @@
+// How a group of queries chooses: estimates of what is in each block of keys, from summaries, and the policy's word.
+#pragma once
+
+#include "dca/kernel/choices.hpp"
+#include "dca/kernel/online_softmax.hpp"
+#include "dca/kernel/pack.hpp"
+#include "dca/kernel/summaries.hpp"
+
+#include "dca/kernel/packet_code_begin.hpp"
+
+namespace dca::detail {
+
+/// blocks[b].importance += the sum over lanes, each times its `weight`, of the softmax over blocks of scores
+/// [count][lanes], which are replaced.
+template <class T, int Vectors>
+void add_importance(T* scores, Index count, const T* weight, RankedBlock<T>* blocks) {
+  constexpr int size = packet_size<T>, stride = Vectors * size;
+  alignas(64) T factor[stride]{}, max[stride], total[stride]{};
+  constexpr T lowest = -std::numeric_limits<T>::infinity();
+  for (Index b = 0; b < count; ++b) {
+    Packet<T> zeros = broadcast(T{0});  // x - x is 0 for finite x, NaN otherwise
+    unroll<Vectors>([&](auto v) {
+      T* const place = scores + b * stride + v * size;
+      const Packet<T> x = load(place), zero = ei::psub(x, x);
+      store(place, ei::pselect(ei::pcmp_eq(zero, broadcast(T{0})), x, broadcast(lowest)));
+      zeros = ei::padd(zeros, zero);
+    });
+    blocks[b].importance += ei::predux(zeros);
+  }
+  std::fill_n(max, stride, lowest);
+  online_softmax<T, Vectors>(scores, count, {max, total}, factor);
+  Packet<T> share[Vectors];
+  unroll<Vectors>([&](auto v) { share[v] = ei::pdiv(load(weight + v * size), load(total + v * size)); });
+  for (Index b = 0; b < count; ++b) {
+    Packet<T> sum = broadcast(T{0});
+    unroll<Vectors>([&](auto v) { sum = ei::pmadd(load(scores + b * stride + v * size), share[v], sum); });
+    blocks[b].importance += ei::predux(sum);
+  }
+}
+
+/// Chooses for groups of queries, one at a time; what a thread needs for it.
+///
+/// With the middle c of a block's least and largest keys, and their reach r to both sides, <q, k> <= <q, c> + <|q|, r>
+/// for each of its keys k. So the bounds of many queries on many blocks are one product, of rows [c, r] with columns
+/// [q, |q|], made by the kernel's register tile: a block costs as much as a key.
+template <class T, class Layout, class Source, class Q, class O, class Part, class Selection>
+class BlockChooser {
+ public:
+  using Summaries = KeySummaries<T, Source>;
+  static constexpr bool ranks = RankSelection<Selection, T>;
+
+  /// Takes from `arena` what any group needs; of an arena without memory, only the amount.
+  BlockChooser(const AttentionParams<Layout>& params, const Summaries& summaries, const AttentionCall<T, Q, O>& call,
+               const Selection& selection, const BlockChoices& choices, Arena& arena)
+      : params_(params),
+        summaries_(summaries),
+        call_(call),
+        selection_(selection),
+        choices_(choices),
+        group_(call.query.shape[2] / summaries.kv_heads()),
+        head_dim_(summaries.head_dim()),
+        rotator_(params.rope, arena) {
+    if (!ranks && call.skipped.data == nullptr) return;
+    rows_ = arena.take<T>(packet_size<T> * head_dim_);
+    queries_ = arena.take<T>(2 * head_dim_ * panel_rows<T>);
+    weight_ = arena.take<T>(panel_rows<T>);
+    summary_ = arena.take<T>(KeySummary<T>::size(head_dim_));
+    bounds_ = arena.take<T>(key_tile * 2 * head_dim_);
+    scores_ = arena.take<T>(choices.most_blocks() * panel_rows<T>);
+    blocks_ = arena.take<RankedBlock<T>>(choices.most_blocks());
+  }
+
+  /// The choice of a group, and where the call wants to know it, the mass that its queries leave out.
+  void choose(const QueryGroup& group, const QueryRun& run, Index kv_head) {
+    run_ = run;
+    // Queries that are streamed together visit what any of them chose, even where they see different keys.
+    for_each_alike(group, kv_head, [&](const QueryBlock& query, BlockSet set) { choose_alike(query, set); });
+    if (call_.skipped.data == nullptr) return;
+    for_each_alike(group, kv_head, [&](const QueryBlock& query, BlockSet set) { bound_skipped(query, set); });
+  }
+
+ private:
+  /// Calls f for the queries of a group that see the same keys, where they see any.
+  template <class F>
+  void for_each_alike(const QueryGroup& group, Index kv_head, F&& f) const {
+    for (Index first = group.queries.first; first < group.queries.last;) {
+      const KeyRange keys = Part::keys(params_.chunks, first);
+      Index last = group.queries.last;
+      while (Part::keys(params_.chunks, last - 1) != keys) --last;
+      if (!keys.empty())
+        f(QueryBlock{group.sequence, kv_head, {first, last}, keys}, choices_.set(group, kv_head, keys));
+      first = last;
+    }
+  }
+
+  void choose_alike(const QueryBlock& query, BlockSet set) {
+    if constexpr (ranks) {
+      constexpr T most = std::numeric_limits<T>::infinity();
+      const Index first = set.first_block(), count = set.last_block() - first;
+      for (Index b = 0; b < count; ++b) blocks_[b] = {T{0}, first + b};
+      // The last block may not be complete, in its summary or in the range: it is the nearest, and needs no estimate.
+      for_each_panel(query, [&](auto vectors, KeyRange) {
+        score<vectors>(query, {first, first + count - 1}, static_cast<T>(selection_.optimism()));
+        add_importance<T, vectors>(scores_, count - 1, weight_, blocks_);
+      });
+      for (Index b = 0; b < count; ++b) {
+        if (b == count - 1 || std::isnan(blocks_[b].importance)) blocks_[b].importance = most;
+      }
+      selection_.choose(query, std::span<RankedBlock<T>>(blocks_, static_cast<std::size_t>(count)), set);
+    } else {
+      selection_.choose(query, set);
+    }
+  }
+
+  /// Writes the log2 of the largest sum of 2^logit that the keys left out can have, per row.
+  void bound_skipped(const QueryBlock& query, const BlockSet& set) {
+    constexpr T lowest = -std::numeric_limits<T>::infinity();
+    const Index first = set.first_block(), count = set.last_block() - first;
+    for_each_panel(query, [&](auto vectors, KeyRange rows) {
+      constexpr int lanes = vectors * packet_size<T>;
+      score<vectors>(query, {first, first + count}, T{1});
+      for (Index b = 0; b < count; ++b) {
+        const KeyRange keys =
+            intersection(query.keys, {(first + b) * set.block_size(), (first + b + 1) * set.block_size()});
+        const T more = set.contains(first + b) ? lowest : static_cast<T>(std::log2(keys.last - keys.first));
+        for (int lane = 0; lane < lanes; ++lane) scores_[b * lanes + lane] += more;
+      }
+      alignas(64) T factor[lanes]{}, max[lanes], total[lanes]{};
+      std::fill_n(max, lanes, lowest);
+      online_softmax<T, vectors>(scores_, count, {max, total}, factor);
+      for (Index row = rows.first; row < rows.last; ++row) {
+        const Index lane = row - rows.first;
+        *call_.row_of(call_.skipped, run_, row / group_, query.kv_head * group_ + row % group_) =
+            static_cast<T>(max[lane] + std::log2(total[lane]));
+      }
+    });
+  }
+
+  /// Calls f(vectors, rows) for a block's query rows, a panel at a time, packed as [q, |q|] with weight 1.
+  template <class F>
+  void for_each_panel(const QueryBlock& query, F&& f) {
+    const Index last_row = (query.queries.last - run_.position) * group_;
+    for (Index row = (query.queries.first - run_.position) * group_; row < last_row; row += panel_rows<T>) {
+      const Index count = std::min(panel_rows<T>, last_row - row), lanes = round_up(count, packet_size<T>);
+      const QueryPacker<T, Layout, Q, O> packer{params_, call_, rotator_, rows_};
+      packer.template pack<Part>(run_, query.kv_head, group_, {row, row + count}, lanes, queries_);
+      for (Index k = 0; k < head_dim_ * lanes; ++k) queries_[head_dim_ * lanes + k] = std::abs(queries_[k]);
+      std::fill_n(weight_, count, T{1});
+      std::fill(weight_ + count, weight_ + lanes, T{0});
+      with_count<register_tile.vectors>(static_cast<int>(lanes / packet_size<T>), [&](auto vectors) {
+        f(vectors, KeyRange{row, row + count});
+      });
+    }
+  }
+
+  /// Logits of the panel's queries for blocks [blocks.first, blocks.last), the bounds where optimism is 1: scores_
+  /// [blocks][lanes].
+  template <int Vectors>
+  void score(const QueryBlock& query, KeyRange blocks, T optimism) {
+    constexpr Index lanes = Vectors * packet_size<T>;
+    for (Index first = blocks.first; first < blocks.last; first += key_tile) {
+      const Index count = std::min(key_tile, blocks.last - first);
+      for (Index b = 0; b < count; ++b) {
+        summaries_.read(query.sequence, query.kv_head, first + b, summary_);
+        const T *const mean = summary_, *const least = mean + head_dim_, *const largest = least + head_dim_;
+        T* const bound = bounds_ + b * 2 * head_dim_;
+        for (Index d = 0; d < head_dim_; ++d) {
+          bound[d] = optimism * T{0.5} * (largest[d] + least[d]) + (T{1} - optimism) * mean[d];
+          bound[head_dim_ + d] = optimism * T{0.5} * (largest[d] - least[d]);
+        }
+      }
+      multiply_keys<T, Vectors>(bounds_, count, 2 * head_dim_, queries_, scores_ + (first - blocks.first) * lanes);
+    }
+    const T cap_log2 = static_cast<T>(params_.logit_softcap * std::numbers::log2e);
+    if (cap_log2 > T{0}) mask_scores<T, Vectors>(scores_, blocks.last - blocks.first, LaneRanges<T>{}, cap_log2);
+  }
+
+  const AttentionParams<Layout>& params_;
+  const Summaries& summaries_;
+  const AttentionCall<T, Q, O>& call_;
+  const Selection& selection_;
+  const BlockChoices& choices_;
+  Index group_, head_dim_;
+  RowRotator<T> rotator_;
+  T* rows_ = nullptr;     // a packet of rows on their way in
+  T* queries_ = nullptr;  // of the panel at work: [2 * head_dim][lanes]
+  T* weight_ = nullptr;   // 1 for its rows, 0 for the lanes beyond
+  T* summary_ = nullptr;
+  T* bounds_ = nullptr;  // of a tile of blocks: [key_tile][2 * head_dim]
+  T* scores_ = nullptr;  // [blocks][lanes]
+  RankedBlock<T>* blocks_ = nullptr;
+  QueryRun run_{};
+};
+
+}  // namespace dca::detail
+
+#include "dca/kernel/packet_code_end.hpp"

@@ -1,0 +1,141 @@
+// What the queries of a call have chosen to visit, by sequence, block of queries and kv_head.
+#pragma once
+
+#include <algorithm>
+
+#include "dca/device/scratch.hpp"
+#include "dca/kernel/attention_call.hpp"
+#include "dca/positions/block_selection.hpp"
+
+namespace dca::detail {
+
+/// Every query visits all keys that it sees: nothing to look up, and no code for it.
+struct EveryKey {
+  template <class Part>
+  static constexpr bool selects = false;
+
+  Index edge_after(Index, Index) const { return std::numeric_limits<Index>::max(); }
+  Index most_edges(Index) const { return 0; }
+};
+
+/// Queries [first, last) of a sequence that share their choices, one for each kv_head. `keys` is what any sees.
+struct QueryGroup {
+  Index sequence;
+  KeyRange queries;
+  KeyRange keys;
+  Index first_word;  // of the first kv_head's set
+  Index words;       // of a set
+};
+
+/// Sets of key blocks, one for each group of queries and kv_head. Groups are cut at multiples of `queries` tokens and
+/// where the keys that queries see through the part change; a sequence whose products are streamed is one group.
+///
+/// Made in two steps, as CallPlan is: count, then fill.
+class BlockChoices {
+ public:
+  template <class Part>
+  static constexpr bool selects = SelectablePart<Part>;
+
+  BlockChoices(Index block_size, Index queries) : block_size_(block_size), queries_(queries) {}
+
+  /// `runs(sequence)` gives the queries of a sequence, `streamed(run)` whether they stay together.
+  template <class Part, class Layout, class Runs, class Streamed>
+  void count(const Layout& layout, Index sequences, Index kv_heads, const Runs& runs, const Streamed& streamed) {
+    sequences_ = sequences;
+    kv_heads_ = kv_heads;
+    for (Index s = 0; s < sequences; ++s) {
+      const QueryRun run = runs(s);
+      constexpr Index none = std::numeric_limits<Index>::min() / 2;
+      Index edge = none, edge_before = none;
+      for_each_group<Part>(layout, run, streamed(run), [&](KeyRange queries, KeyRange keys) {
+        ++group_count_;
+        most_blocks_ = std::max(most_blocks_, ceil_div(keys.last, block_size_));
+        words_ = checked_sum("key", words_, checked_product("key", BlockSet::words(keys.last, block_size_), kv_heads));
+        edges_apart_ = std::min(edges_apart_, queries.first - edge_before);
+        edge_before = edge;
+        edge = queries.first;
+      });
+    }
+  }
+
+  /// Takes its tables from `arena`; of an arena without memory, only the amount.
+  void take_tables(Arena& arena) {
+    first_group_ = arena.take<Index>(sequences_ + 1);
+    groups_ = arena.take<QueryGroup>(group_count_);
+    sets_ = arena.take<std::uint64_t>(words_);
+  }
+
+  template <class Part, class Layout, class Runs, class Streamed>
+  void fill(const Layout& layout, const Runs& runs, const Streamed& streamed) {
+    Index group = 0, word = 0;
+    for (Index s = 0; s < sequences_; ++s) {
+      first_group_[s] = group;
+      const QueryRun run = runs(s);
+      for_each_group<Part>(layout, run, streamed(run), [&](KeyRange queries, KeyRange keys) {
+        const Index words = BlockSet::words(keys.last, block_size_);
+        groups_[group++] = {s, queries, keys, word, words};
+        word += words * kv_heads_;
+      });
+    }
+    first_group_[sequences_] = group;
+    std::fill_n(sets_, words_, std::uint64_t{0});
+  }
+
+  Index block_size() const { return block_size_; }
+  Index group_count() const { return group_count_; }
+  const QueryGroup& group(Index g) const { return groups_[g]; }
+  /// Blocks below the last key that any query sees.
+  Index most_blocks() const { return most_blocks_; }
+
+  BlockSet set(const QueryGroup& group, Index kv_head) const { return set(group, kv_head, group.keys); }
+  /// As far as `keys` go.
+  BlockSet set(const QueryGroup& group, Index kv_head, KeyRange keys) const {
+    return {sets_ + group.first_word + kv_head * group.words, block_size_, keys};
+  }
+
+  /// The group of the query at `position`.
+  const QueryGroup& group_of(Index sequence, Index position) const {
+    const QueryGroup* const first = groups_ + first_group_[sequence];
+    const QueryGroup* const last = groups_ + first_group_[sequence + 1];
+    return *(std::upper_bound(first, last, position,
+                              [](Index p, const QueryGroup& group) { return p < group.queries.first; }) -
+             1);
+  }
+
+  /// The position after those that share a choice with the query at `position`.
+  Index edge_after(Index sequence, Index position) const { return group_of(sequence, position).queries.last; }
+
+  /// Most groups that `count` neighbouring tokens belong to, or more.
+  Index most_edges(Index count) const { return 2 * (count / edges_apart_ + 1); }
+
+ private:
+  /// Calls f(queries, keys) for the groups of a run.
+  template <class Part, class Layout, class F>
+  void for_each_group(const Layout& layout, const QueryRun& run, bool together, F&& f) const {
+    const Index end = run.position + run.count;
+    for (Index first = run.position; first < end;) {
+      const KeyRange keys = Part::keys(layout, first);
+      if (together) return f(KeyRange{first, end}, hull(keys, Part::keys(layout, end - 1)));
+      Index last = std::min(end, first + queries_ - first % queries_);
+      if (Part::keys(layout, last - 1) != keys) {
+        // Keys change at few places and never back: the first place is found by bisection.
+        Index alike = first;
+        for (--last; last - alike > 1;) {
+          const Index middle = alike + (last - alike) / 2;
+          (Part::keys(layout, middle) == keys ? alike : last) = middle;
+        }
+      }
+      f(KeyRange{first, last}, keys);
+      first = last;
+    }
+  }
+
+  Index block_size_, queries_;
+  Index sequences_ = 0, kv_heads_ = 0, group_count_ = 0, most_blocks_ = 0, words_ = 0;
+  Index edges_apart_ = std::numeric_limits<Index>::max();  // least distance of an edge and the next but one
+  Index* first_group_ = nullptr;                           // by sequence, and one past the last
+  QueryGroup* groups_ = nullptr;
+  std::uint64_t* sets_ = nullptr;
+};
+
+}  // namespace dca::detail

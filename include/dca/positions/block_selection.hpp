@@ -1,0 +1,121 @@
+// Which blocks of keys some queries visit: what a policy is asked, and what it answers with.
+#pragma once
+
+#include <concepts>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "dca/positions/chunk_part.hpp"
+
+namespace dca {
+
+/// Queries that share a choice of keys: one sequence, all heads of one kv_head, and neighbouring tokens that see the
+/// same keys through the part.
+struct QueryBlock {
+  Index sequence;    // of the call, counted from 0
+  Index kv_head;     // counted from 0
+  KeyRange queries;  // absolute positions of the queries, [first, last)
+  KeyRange keys;     // absolute positions of the keys to choose from
+};
+
+/// A set of key blocks: block b holds the keys [b * block_size, (b + 1) * block_size), as far as they are in `keys`.
+class BlockSet {
+ public:
+  static constexpr Index word_bits = 64;
+
+  /// Words of a set of the blocks below key `last`.
+  static constexpr Index words(Index last, Index block_size) {
+    return detail::ceil_div(detail::ceil_div(last, block_size), word_bits);
+  }
+
+  /// A set in the memory of words(keys.last, block_size) words.
+  BlockSet(std::uint64_t* memory, Index block_size, KeyRange keys)
+      : words_(memory), block_size_(block_size), keys_(keys) {}
+
+  Index block_size() const { return block_size_; }
+  /// Blocks that hold a key to choose from are [first_block, last_block).
+  Index first_block() const { return keys_.first / block_size_; }
+  Index last_block() const { return keys_.empty() ? first_block() : detail::ceil_div(keys_.last, block_size_); }
+
+  /// Adds a block; one without keys to choose from is left out.
+  void add(Index block) {
+    if (block < first_block() || block >= last_block()) return;
+    words_[block / word_bits] |= std::uint64_t{1} << (block % word_bits);
+  }
+
+  /// Adds all blocks that hold any of `keys`, as far as there are any to choose from.
+  void add_keys(KeyRange keys) {
+    const KeyRange wanted{std::max(keys.first, keys_.first), std::min(keys.last, keys_.last)};
+    if (wanted.empty()) return;
+    for (Index block = wanted.first / block_size_; block * block_size_ < wanted.last; ++block) add(block);
+  }
+
+  bool contains(Index block) const { return (words_[block / word_bits] >> (block % word_bits) & 1) != 0; }
+
+  /// The first run of keys of chosen blocks in `within`; empty where there is none.
+  KeyRange first_run(KeyRange within) const {
+    const Index end = std::min(within.last, keys_.last);
+    Index block = std::max(within.first, keys_.first) / block_size_;
+    while (block * block_size_ < end && !contains(block)) ++block;
+    const Index first = std::max({within.first, keys_.first, block * block_size_});
+    while (block * block_size_ < end && contains(block)) ++block;
+    return {first, std::min(end, block * block_size_)};
+  }
+
+ private:
+  std::uint64_t* words_;
+  Index block_size_;
+  KeyRange keys_;
+};
+
+/// A key block and an estimate of the softmax mass that some queries would find in it. The last block of a range, whose
+/// keys may not all be there yet, has an infinite estimate.
+template <class T>
+struct RankedBlock {
+  T importance;
+  Index block;
+};
+
+/// What queries visited, for inspection.
+struct ChosenBlocks {
+  QueryBlock query;
+  std::vector<Index> blocks;  // ascending
+};
+
+/// A policy without a choice: every key is visited, and the result is exact.
+struct AllChunks {};
+
+/// A policy that chooses from what it is told of the queries' places alone. choose(query, set) adds to an empty set;
+/// queries() is how many neighbouring tokens share a choice, block_size() the keys of a block. It is called from
+/// several threads at once, must not throw, and its answer should depend on its arguments alone.
+template <class Selection>
+concept PlaceSelection = requires(const Selection& selection, const QueryBlock& query, BlockSet& set) {
+  { selection.block_size() } -> std::same_as<Index>;
+  { selection.queries() } -> std::same_as<Index>;
+  selection.choose(query, set);
+};
+
+/// A policy that chooses by estimates, likewise: choose(query, blocks, set), where `blocks` are all blocks to choose
+/// from in ascending order, and may be reordered. A block's importance is the sum over the queries of the softmax, over
+/// all blocks, of one logit for each: the largest that a key within the bounds of the block's keys could have where
+/// optimism() is 1, that of the keys' mean where it is 0, and between them otherwise.
+template <class Selection, class T>
+concept RankSelection = requires(const Selection& selection, const QueryBlock& query, std::span<RankedBlock<T>> blocks,
+                                 BlockSet& set) {
+  { selection.block_size() } -> std::same_as<Index>;
+  { selection.queries() } -> std::same_as<Index>;
+  { selection.optimism() } -> std::same_as<double>;
+  selection.choose(query, blocks, set);
+};
+
+template <class Selection, class T>
+concept BlockSelection = std::same_as<Selection, AllChunks> || PlaceSelection<Selection> || RankSelection<Selection, T>;
+
+/// A part whose keys may be chosen from: far ones, of which a query can do without some.
+template <class Part>
+concept SelectablePart = ChunkPart<Part> && requires {
+  requires Part::selectable;
+};
+
+}  // namespace dca

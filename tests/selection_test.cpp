@@ -1,0 +1,229 @@
+// Queries that choose among the keys of distant chunks.
+#include "support/catch.hpp"
+#include "support/selecting.hpp"
+
+using namespace dca_test;
+using dca::FirstAndRecent;
+using dca::TopBlocks;
+
+namespace {
+
+constexpr dca::ChunkConfig chunks{90, 20};
+
+/// A user's own policy: every `step`th block, by place alone.
+struct EveryNth {
+  Index step;
+  Index block;
+  Index block_size() const { return block; }
+  Index queries() const { return 33; }
+  void choose(const dca::QueryBlock&, dca::BlockSet& set) const {
+    for (Index b = set.first_block(); b < set.last_block(); ++b) {
+      if (b % step == 0) set.add(b);
+    }
+  }
+};
+
+/// A result against the definition with the choice that it reports.
+template <class T, class Selection>
+std::string check(const Inputs<T>& in, dca::ChunkConfig config, const Selection& selection) {
+  const Ropes ropes = make_ropes(16);
+  const dca::DualChunkAttention<T> attention({.chunks = config, .rope = ropes.library});
+  const Selected<T> actual = select(attention, in, selection);
+  const auto positions = chosen_positions(config, actual.chosen, selection.block_size());
+  return difference(actual.outputs,
+                    reference_of(in, positions, ropes.reference, {.q_offset = in.sizes.kv_len - in.sizes.q_len}));
+}
+
+}  // namespace
+
+TEMPLATE_TEST_CASE("with every block chosen the result has the bits of the exact one", "", float, double) {
+  for (const dca::ChunkConfig config : {chunks, dca::ChunkConfig{300, 44}, dca::ChunkConfig{3, 2}}) {
+    for (const Index q_len : {1, 5, 300, 700}) {
+      Random random(static_cast<std::uint64_t>(q_len));
+      const Inputs<TestType> in({2, q_len, 700, 2, 1, 16, 16}, random);
+      const auto attention = make_chunked<dca::DualChunkAttention<TestType>>(config, 16);
+      const auto exact = run(attention, in);
+      INFO("chunk_size " << config.chunk_size << " q_len " << q_len);
+      for (const Index block : {1, 37, 128, 1000}) {
+        CHECK(same_bits(select(attention, in, TopBlocks{.keys = 700, .block = block}).outputs, exact));
+        CHECK(
+            same_bits(select(attention, in, FirstAndRecent{.first = 0, .recent = 700, .block = block}).outputs, exact));
+        CHECK(same_bits(select(attention, in, EveryNth{1, block}).outputs, exact));
+      }
+    }
+  }
+}
+
+TEMPLATE_TEST_CASE("what is visited is attended to as the definition says", "", float, double) {
+  for (const dca::ChunkConfig config : {chunks, dca::ChunkConfig{12, 5}, dca::ChunkConfig{300, 1}}) {
+    for (const Index q_len : {1, 4, 120, 460}) {
+      Random random(static_cast<std::uint64_t>(q_len + config.chunk_size));
+      const Inputs<TestType> in({1, q_len, 460, 3, 1, 16, 24}, random, 2.0);
+      for (const Index block : {5, 16, 64}) {
+        INFO("chunk_size " << config.chunk_size << " q_len " << q_len << " block " << block);
+        CHECK(check(in, config, TopBlocks{.keys = 64, .block = block, .query_block = 40}) == "");
+        CHECK(check(in, config, FirstAndRecent{.first = 20, .recent = 40, .block = block}) == "");
+        CHECK(check(in, config, EveryNth{3, block}) == "");
+      }
+    }
+  }
+}
+
+TEST_CASE("chunks of one token, and blocks of one key") {
+  Random random;
+  const Inputs<float> in({1, 70, 90, 2, 1, 16, 16}, random);
+  for (const dca::ChunkConfig config : {dca::ChunkConfig{1, 0}, dca::ChunkConfig{2, 1}, dca::ChunkConfig{2, 0}}) {
+    CHECK(check(in, config, TopBlocks{.keys = 8, .block = 1, .query_block = 1}) == "");
+    CHECK(check(in, config, TopBlocks{.keys = 8, .block = 3}) == "");
+    CHECK(check(in, config, FirstAndRecent{.first = 4, .recent = 5, .block = 2}) == "");
+  }
+}
+
+TEST_CASE("first and recent keys are those of the range, by whole blocks") {
+  Random random;
+  const Inputs<float> in({1, 400, 400, 1, 1, 16, 16}, random);
+  const auto attention = make_chunked<dca::DualChunkAttention<float>>(chunks, 16);
+  const auto result = select(attention, in, FirstAndRecent{.first = 10, .recent = 20, .block = 8});
+  Index queries = 0;
+  for (const auto& [query, blocks] : result.chosen) {
+    queries += query.queries.last - query.queries.first;
+    const Index range = std::max<Index>(query.queries.first / 70 - 1, 0) * 70;
+    CHECK(query.keys == dca::KeyRange{0, range});
+    std::vector<Index> expected;
+    for (Index b = 0; b * 8 < range; ++b) {
+      if (b * 8 < 10 || (b + 1) * 8 > range - 20) expected.push_back(b);
+    }
+    CHECK(blocks == expected);
+  }
+  CHECK(queries == 400);
+}
+
+TEMPLATE_TEST_CASE("top blocks are within the budget, with the first and the last among them", "", float, double) {
+  Random random;
+  const Inputs<TestType> in({1, 900, 900, 2, 1, 16, 16}, random);
+  const auto attention = make_chunked<dca::DualChunkAttention<TestType>>(chunks, 16);
+  for (const Index keys : {0, 1, 32, 33, 96, 300}) {
+    for (const auto& [query, blocks] : select(attention, in, TopBlocks{.keys = keys, .block = 32}).chosen) {
+      const Index all = (query.keys.last + 31) / 32, wanted = std::min(all, (keys + 31) / 32);
+      REQUIRE(static_cast<Index>(blocks.size()) == wanted);
+      if (wanted > 0) REQUIRE(blocks.back() == all - 1);
+      if (wanted > 1) REQUIRE(blocks.front() == 0);
+    }
+  }
+}
+
+TEMPLATE_TEST_CASE("a key that a query looks for is found wherever it stands", "", float, double) {
+  Random random;
+  const auto attention = make_chunked<dca::DualChunkAttention<TestType>>(chunks, 0);  // no rotation: it is what it is
+  for (const Index q_len : {1, 60}) {
+    for (const Index needle : {40, 200, 333, 500}) {
+      Inputs<TestType> in({1, q_len, 700, 1, 1, 16, 16}, random, 0.1);
+      for (Index d = 0; d < 16; ++d) {
+        in.key[static_cast<std::size_t>(needle * 16 + d)] = d % 2 == 0 ? 8 : -8;
+        in.query[in.query.size() - 16 + static_cast<std::size_t>(d)] = d % 2 == 0 ? 5 : -5;
+      }
+      for (const double trust : {1.0, 0.5, 0.0}) {
+        const auto result = select(attention, in, TopBlocks{.keys = 96, .block = 32, .trust_in_bound = trust});
+        const std::vector<Index>& last = result.chosen.back().blocks;
+        INFO("q_len " << q_len << " needle " << needle << " trust " << trust);
+        CHECK(std::find(last.begin(), last.end(), needle / 32) != last.end());
+        CHECK(result.skipped.back() < 1e-6);
+      }
+    }
+  }
+}
+
+TEMPLATE_TEST_CASE("what was skipped is bounded from above", "", float, double) {
+  for (const double cap : {0.0, 3.0}) {
+    Random random(static_cast<std::uint64_t>(cap));
+    const Inputs<TestType> in({1, 300, 700, 4, 2, 16, 16}, random, 0.5);
+    const Ropes ropes = make_ropes(16);
+    dca::AttentionConfig<dca::ChunkLayout> config{.chunks = chunks, .rope = ropes.library};
+    if (cap > 0) config.logit_softcap = cap;
+    const dca::DualChunkAttention<TestType> attention(config);
+    const auto exact = run(attention, in);
+    const auto some = select(attention, in, TopBlocks{.keys = 96, .block = 16});
+    const auto none = select(attention, in, TopBlocks{.keys = 0, .block = 16});
+    const auto all = select(attention, in, TopBlocks{.keys = 700, .block = 16});
+    for (std::size_t k = 0; k < exact.lse.size(); ++k) {
+      for (const auto* result : {&some, &none}) {
+        const double left_out = -std::expm1(static_cast<double>(result->outputs.lse[k] - exact.lse[k]));
+        REQUIRE(static_cast<double>(result->skipped[k]) >= left_out - 1e-5);
+        REQUIRE(result->skipped[k] <= 1);
+      }
+      REQUIRE(some.skipped[k] <= none.skipped[k]);
+      REQUIRE(all.skipped[k] == 0);
+    }
+    CHECK(*std::min_element(some.skipped.begin(), some.skipped.end()) < 1);
+  }
+}
+
+TEMPLATE_TEST_CASE("choices and results have the same bits for any number of threads", "", float, double) {
+  Random random;
+  const auto attention = make_chunked<dca::DualChunkAttention<TestType>>(chunks, 16);
+  for (const Index q_len : {1, 900}) {
+    const Inputs<TestType> in({2, q_len, 900, 4, 2, 16, 16}, random);
+    const TopBlocks policy{.keys = 128, .block = 32, .query_block = 50};
+    const auto expected = select(attention, in, policy);
+    for (const int threads : {1, 2, 3, 7}) {
+      Eigen::ThreadPool pool(threads);
+      const auto actual = select(attention, in, policy, {}, Eigen::ThreadPoolDevice(&pool, threads));
+      CHECK(same_bits(actual.outputs, expected.outputs));
+      CHECK(same_bits(actual.skipped, expected.skipped));
+    }
+  }
+}
+
+TEMPLATE_TEST_CASE("a key that is NaN is visited, and its NaN arrives", "", float, double) {
+  Random random;
+  const auto attention = make_chunked<dca::DualChunkAttention<TestType>>(chunks, 16);
+  for (const Index q_len : {1, 30}) {
+    Inputs<TestType> in({1, q_len, 700, 1, 1, 16, 16}, random);
+    in.key[333 * 16 + 3] = std::numeric_limits<TestType>::quiet_NaN();
+    const auto result = select(attention, in, TopBlocks{.keys = 96, .block = 16});
+    CHECK(std::isnan(result.outputs.out.back()));
+  }
+}
+
+TEST_CASE("the inter-chunk functor alone takes a policy, and its state merges") {
+  Random random;
+  const Inputs<float> in({1, 200, 700, 2, 1, 16, 16}, random);
+  const Operands<float> x = in.operands();
+  const EveryNth policy{2, 32};
+  const auto expected = select(make_chunked<dca::DualChunkAttention<float>>(chunks, 16), in, policy);
+  const auto inter = make_chunked<dca::InterChunkAttention<float>>(chunks, 16);
+  Outputs<float> far(in), merged(in);
+  inter(Eigen::DefaultDevice{}, x.query, x.key, x.value, far.out_view(), {.lse = far.lse_view()}, policy);
+  auto near = run(make_chunked<dca::SuccessiveChunkAttention<float>>(chunks, 16), in);
+  auto own = run(make_chunked<dca::IntraChunkAttention<float>>(chunks, 16), in);
+  const dca::PartialState<const float> states[] = {
+      {far.out_view(), far.lse_view()}, {near.out_view(), near.lse_view()}, {own.out_view(), own.lse_view()}};
+  dca::merge(Eigen::DefaultDevice{}, std::span<const dca::PartialState<const float>>(states),
+             dca::PartialState<float>{merged.out_view(), merged.lse_view()});
+  CHECK(largest_error(merged.out, to_array(expected.outputs.out, in.out_shape())) < 1e-5);
+}
+
+TEST_CASE("what cannot be a policy's numbers is refused by name, with nothing written") {
+  Random random;
+  const Inputs<float> in({1, 20, 300, 1, 1, 16, 16}, random);
+  const auto attention = make_chunked<dca::DualChunkAttention<float>>(chunks, 16);
+  CHECK_THROWS_WITH(select(attention, in, TopBlocks{.keys = 8, .block = 0}), contains("selection block_size: 0"));
+  CHECK_THROWS_WITH(select(attention, in, TopBlocks{.keys = 8, .block = -5}), contains("selection block_size: -5"));
+  CHECK_THROWS_WITH(select(attention, in, TopBlocks{.keys = 8, .query_block = 0}), contains("selection queries: 0"));
+  CHECK_THROWS_WITH(select(attention, in, TopBlocks{.keys = 8, .trust_in_bound = 1.5}), contains("selection optimism"));
+  CHECK_THROWS_WITH(select(attention, in, FirstAndRecent{.recent = 8, .block = 0}),
+                    contains("selection block_size: 0"));
+
+  Outputs<float> outputs(in);
+  std::vector<float> skipped(20);
+  dca::CallOptions<float> options{.skipped = dca::contiguous(skipped.data(), {1, 19, 1})};
+  const Operands<float> x = in.operands();
+  const auto call = [&] {
+    attention(Eigen::DefaultDevice{}, x.query, x.key, x.value, outputs.out_view(), options, TopBlocks{.keys = 8});
+  };
+  CHECK_THROWS_WITH(call(), contains("skipped: length 19"));
+  options.skipped = outputs.lse_view();
+  options.lse = outputs.lse_view();
+  CHECK_THROWS_WITH(call(), contains("skipped: shares memory with lse"));
+  CHECK(std::all_of(outputs.out.begin(), outputs.out.end(), [](float value) { return std::isnan(value); }));
+}
