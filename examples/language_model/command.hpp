@@ -50,6 +50,9 @@ struct Run {
   LlamaModel model;
 };
 
+/// The numbers that the chosen attention has.
+Json settings_of(const AttentionChoice& choice);
+
 /// The settings of a run, and the bytes of its cache.
 Json describe(const CommonOptions& options, const Run& run, Index cache_bytes);
 

@@ -14,7 +14,7 @@ namespace {
 struct PplOptions {
   CommonOptions common;
   std::string text;
-  Index bucket = 2048;
+  Index bucket = 2048, context = 0;
   bool nll = false;
 };
 
@@ -24,8 +24,20 @@ struct PasskeyCommandOptions {
   std::uint32_t seed = 1;
 };
 
+void check_context(const PplOptions& options) {
+  if (options.context == 0) return;
+  if (options.common.attention.name != "rope") {
+    throw Error("--context " + std::to_string(options.context) + "; is for --attention rope, the control");
+  }
+  if (options.context < options.bucket) {
+    throw Error("--context " + std::to_string(options.context) + "; must be at least --bucket, " +
+                std::to_string(options.bucket));
+  }
+}
+
 int run_ppl(PplOptions& options) {
   CommonOptions& common = options.common;
+  check_context(options);
   const Run run(common);
   const Attention attention = run.attention(common, common.tokens);
   std::vector<Token> tokens = run.tokenizer.encode(read_text(options.text));
@@ -34,16 +46,20 @@ int run_ppl(PplOptions& options) {
                 std::to_string(tokens.size()) + ", and one more is needed to score the last");
   }
   tokens.resize(static_cast<std::size_t>(common.tokens) + 1);
-  Session session(run.model, attention, run.device, {.tokens = common.tokens}, kv_type_of(common.kv_type));
+  const Index room = options.context == 0 ? common.tokens : std::min(options.context, common.tokens);
+  Session session(run.model, attention, run.device, {.tokens = room}, kv_type_of(common.kv_type));
   const auto start = std::chrono::steady_clock::now();
   const std::vector<double> nll = [&] {
     const Progress progress("perplexity");
+    const SlidingContext context{options.context, options.bucket};
+    if (options.context > 0) return negative_log_likelihoods(session, tokens, context, std::ref(progress));
     return negative_log_likelihoods(session, tokens, std::ref(progress));
   }();
   const double seconds = seconds_since(start);
   const double mean = std::accumulate(nll.begin(), nll.end(), 0.0) / static_cast<double>(nll.size());
 
   Json json = describe(common, run, session.cache_bytes());
+  if (options.context > 0) json["context"] = options.context;
   json["perplexity"] = std::exp(mean);
   json["buckets"] = Json::array();
   std::printf("%s\n\n  %10s %10s %12s\n", heading(common, run, session.cache_bytes()).c_str(), "from", "to",
@@ -105,6 +121,10 @@ Command add_ppl(CLI::App& app) {
       ->required()
       ->check(CLI::ExistingFile);
   command.add_option("--bucket", options->bucket, "positions per line of the table")
+      ->check(CLI::Range(Index{1}, most_tokens));
+  command
+      .add_option("--context", options->context,
+                  "of rope: each bucket is read with so many tokens at most, its own the last; default: all before it")
       ->check(CLI::Range(Index{1}, most_tokens));
   command.add_flag("--nll", options->nll, "every token's negative log likelihood in the JSON");
   return {&command, [options] { return run_ppl(*options); }};

@@ -124,6 +124,36 @@ TEST_CASE("what is not said about the attention follows from the trained window"
   CHECK(written("linear --rope-scale 4").at("rope_scale").get<double>() == 4.0);
 }
 
+TEST_CASE("ppl writes the numbers of the attention that has them, and no others") {
+  const Files files;
+  const auto keys = [&](const std::string& options) {
+    const Outcome outcome = run(files.ppl("--tokens 128 --json " + files.results.path() + " --attention " + options));
+    INFO(outcome.output);
+    REQUIRE(outcome.exit_code == 0);
+    std::string found;
+    const json written = json::parse(files.results.read());
+    for (const auto& item : written.items()) {
+      for (const char* key : {"chunk_size", "local_window", "rope_scale", "sinks", "window", "group", "context"}) {
+        if (item.key() == key) found += item.key() + "=" + item.value().dump() + " ";
+      }
+    }
+    return found;
+  };
+  CHECK(keys("rope") == "");
+  CHECK(keys("rope --context 64 --bucket 32") == "context=64 ");
+  CHECK(keys("dca+ntk") == "chunk_size=48 local_window=8 rope_scale=2.0 ");
+  CHECK(keys("dca+yarn --rope-scale 3") == "chunk_size=48 local_window=8 rope_scale=3.0 ");
+  CHECK(keys("streaming") == "sinks=4 window=60 ");
+  CHECK(keys("streaming --sinks 2 --window 9") == "sinks=2 window=9 ");
+  CHECK(keys("self-extend") == "group=3 window=16 ");
+  CHECK(keys("self-extend --window 9 --group 5") == "group=5 window=9 ");
+  CHECK(keys("intra --chunk-size 16") == "chunk_size=16 local_window=8 ");
+  CHECK(keys("intra+inter") == "chunk_size=48 local_window=8 ");
+  check_refused(files.ppl("--tokens 100 --attention dca --context 64"), "--context 64; is for --attention rope");
+  check_refused(files.ppl("--tokens 100 --attention rope --context 64 --bucket 65"), "--context 64; must be at least");
+  check_refused(files.ppl("--tokens 100 --attention streaming --kv-type half"), "--kv-type: this attention keeps");
+}
+
 TEST_CASE("passkey prints a score and writes every trial") {
   const Files files;
   const Outcome outcome =
