@@ -14,10 +14,9 @@ CommonOptions::CommonOptions() : threads(static_cast<int>(std::max(1u, std::thre
   attention.rope_scale = 0;
 }
 
-void add_common_options(CLI::App& command, CommonOptions& options, const std::string& tokens_help) {
+void add_common_options(CLI::App& command, CommonOptions& options) {
   AttentionChoice& attention = options.attention;
   command.add_option("--model", options.model, "GGUF file of a Llama model")->required()->check(CLI::ExistingFile);
-  command.add_option("--tokens", options.tokens, tokens_help)->required()->check(CLI::Range(Index{1}, most_tokens));
   std::vector<std::string> names;
   for (const AttentionMethod& method : attention_methods()) names.emplace_back(method.name);
   command.add_option("--attention", attention.name, attention_names())->required()->check(CLI::IsMember(names));
@@ -42,6 +41,11 @@ void add_common_options(CLI::App& command, CommonOptions& options, const std::st
       ->check(CLI::IsMember({"float", "half", "bfloat16", "int8", "int4"}));
   command.add_option("--threads", options.threads, "default: all of this machine")->check(CLI::Range(1, 1024));
   command.add_option("--json", options.json, "write the results to this file");
+}
+
+void add_common_options(CLI::App& command, CommonOptions& options, const std::string& tokens_help) {
+  command.add_option("--tokens", options.tokens, tokens_help)->required()->check(CLI::Range(Index{1}, most_tokens));
+  add_common_options(command, options);
 }
 
 Run::Run(const CommonOptions& options)

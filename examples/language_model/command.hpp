@@ -19,6 +19,7 @@ struct Command {
 
 Command add_ppl(CLI::App& app);
 Command add_passkey(CLI::App& app);
+Command add_needle(CLI::App& app);
 Command add_generate(CLI::App& app);
 Command add_batch(CLI::App& app);
 
@@ -32,6 +33,9 @@ struct CommonOptions {
   Index tokens = 0;
   int threads;
 };
+
+/// All of them but --tokens.
+void add_common_options(CLI::App& command, CommonOptions& options);
 
 /// `tokens_help` says what --tokens counts.
 void add_common_options(CLI::App& command, CommonOptions& options, const std::string& tokens_help);

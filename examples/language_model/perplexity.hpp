@@ -23,8 +23,8 @@ struct SlidingContext {
 };
 
 /// As above, with a context that never exceeds a window: the control for attentions that reach further. Targets are
-/// taken `step` at a time, [from, from + step); for each such bucket the session reads anew, as a text of its own, the
-/// `tokens` tokens that end with the bucket's. So a target sees between tokens - step + 1 and tokens tokens. The first
+/// taken `step` at a time, those after [from, from + step); for them the session reads anew, as a text of its own, the
+/// `tokens` tokens before from + step. So a target is predicted from tokens - step + 1 to tokens tokens. The first
 /// whole steps that fit into one window are one read from the beginning of the text. Throws Error, besides, unless
 /// 1 <= step <= tokens.
 std::vector<double> negative_log_likelihoods(Session& session, std::span<const Token> tokens,

@@ -55,6 +55,9 @@ struct Files {
   std::string generate(const std::string& options) const {
     return "generate --model " + model.path() + " --prompt-file " + text.path() + " " + options;
   }
+  std::string needle(const std::string& options) const {
+    return "needle --model " + model.path() + " --text " + text.path() + " " + options;
+  }
   std::string passkey(const std::string& options) const { return "passkey --model " + model.path() + " " + options; }
 };
 
@@ -133,14 +136,16 @@ TEST_CASE("ppl writes the numbers of the attention that has them, and no others"
     std::string found;
     const json written = json::parse(files.results.read());
     for (const auto& item : written.items()) {
-      for (const char* key : {"chunk_size", "local_window", "rope_scale", "sinks", "window", "group", "context"}) {
+      for (const char* key :
+           {"chunk_size", "local_window", "rope_scale", "sinks", "window", "group", "context", "step"}) {
         if (item.key() == key) found += item.key() + "=" + item.value().dump() + " ";
       }
     }
     return found;
   };
   CHECK(keys("rope") == "");
-  CHECK(keys("rope --context 64 --bucket 32") == "context=64 ");
+  CHECK(keys("rope --context 64") == "context=64 step=32 ");
+  CHECK(keys("rope --context 64 --step 16") == "context=64 step=16 ");
   CHECK(keys("dca+ntk") == "chunk_size=48 local_window=8 rope_scale=2.0 ");
   CHECK(keys("dca+yarn --rope-scale 3") == "chunk_size=48 local_window=8 rope_scale=3.0 ");
   CHECK(keys("streaming") == "sinks=4 window=60 ");
@@ -150,7 +155,8 @@ TEST_CASE("ppl writes the numbers of the attention that has them, and no others"
   CHECK(keys("intra --chunk-size 16") == "chunk_size=16 local_window=8 ");
   CHECK(keys("intra+inter") == "chunk_size=48 local_window=8 ");
   check_refused(files.ppl("--tokens 100 --attention dca --context 64"), "--context 64; is for --attention rope");
-  check_refused(files.ppl("--tokens 100 --attention rope --context 64 --bucket 65"), "--context 64; must be at least");
+  check_refused(files.ppl("--tokens 100 --attention rope --context 64 --step 65"), "a step of 65; must be from 1");
+  check_refused(files.ppl("--tokens 100 --attention rope --step 65"), "--step; is of --context");
   check_refused(files.ppl("--tokens 100 --attention streaming --kv-type half"), "--kv-type: this attention keeps");
 }
 
@@ -172,6 +178,43 @@ TEST_CASE("passkey prints a score and writes every trial") {
   }
   CHECK(written.at("correct").get<int>() == correct);
   CHECK_THAT(outcome.output, contains(std::to_string(correct) + " of 2, in "));
+}
+
+TEST_CASE("passkey and needle go over lengths and depths and draw a map of what was found") {
+  const Files files;
+  const std::string json_option = " --json " + files.results.path();
+  for (const std::string& command :
+       {files.passkey("--tokens 600,700 --depths 0,0.5,1 --trials 2 --attention ntk" + json_option),
+        files.needle("--tokens 160,200 --depths 0,0.5,1 --trials 2 --attention ntk" + json_option)}) {
+    const Outcome outcome = run(command);
+    INFO(command << "\n" << outcome.output);
+    REQUIRE(outcome.exit_code == 0);
+    CHECK_THAT(outcome.output, contains("  tokens     0%    50%   100%\n"));
+    const json written = json::parse(files.results.read());
+    REQUIRE(written.at("lengths").size() == 2);
+    REQUIRE(written.at("trials").size() == 12);
+    int correct = 0;
+    for (std::size_t k = 0; k < 12; ++k) {
+      const json &trial = written.at("trials").at(k), &length = written.at("lengths").at(k / 6);
+      CHECK(trial.at("tokens") == length.at("tokens"));
+      CHECK(length.at("rope_scale").get<double>() ==
+            dca_test::Approx(length.at("tokens").get<double>() / written.at("trained_window").get<double>()));
+      CHECK(trial.at("depth").get<double>() == 0.5 * static_cast<double>(k % 6 / 2));
+      CHECK(trial.contains("probability") == (command.starts_with("needle")));
+      correct += trial.at("correct").get<bool>() ? 1 : 0;
+    }
+    CHECK(written.at("correct").get<int>() == correct);
+    CHECK_FALSE(written.contains("rope_scale"));
+  }
+  const Outcome single = run(files.needle("--tokens 160 --attention dca" + json_option));
+  REQUIRE(single.exit_code == 0);
+  const json written = json::parse(files.results.read());
+  CHECK(written.at("tokens").get<int>() == 160);
+  CHECK(written.at("chunk_size").get<int>() == 48);
+  CHECK(written.at("trials").size() == 3);
+  check_refused(files.needle("--tokens 160 --attention dca --depths 0.5,1.5"), "--depths");
+  check_refused(files.needle("--tokens 5000 --attention dca"), "--tokens 5000; the text has");
+  check_refused("needle --model " + files.model.path() + " --tokens 160 --attention dca", "--text");
 }
 
 TEST_CASE("ppl and passkey say what the cache is made of and how large it is") {
@@ -280,6 +323,7 @@ TEST_CASE("help names the subcommands") {
   CHECK(outcome.exit_code == 0);
   CHECK_THAT(outcome.output, contains("ppl"));
   CHECK_THAT(outcome.output, contains("passkey"));
+  CHECK_THAT(outcome.output, contains("needle"));
   CHECK_THAT(outcome.output, contains("generate"));
   CHECK_THAT(outcome.output, contains("batch"));
 }
