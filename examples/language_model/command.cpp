@@ -14,9 +14,17 @@ CommonOptions::CommonOptions() : threads(static_cast<int>(std::max(1u, std::thre
   attention.rope_scale = 0;
 }
 
-void add_common_options(CLI::App& command, CommonOptions& options) {
-  AttentionChoice& attention = options.attention;
+void add_model_options(CLI::App& command, CommonOptions& options) {
   command.add_option("--model", options.model, "GGUF file of a Llama model")->required()->check(CLI::ExistingFile);
+  command.add_option("--kv-type", options.kv_type, "of the cache: float (default), half, bfloat16, int8 or int4")
+      ->check(CLI::IsMember({"float", "half", "bfloat16", "int8", "int4"}));
+  command.add_option("--threads", options.threads, "default: all of this machine")->check(CLI::Range(1, 1024));
+  command.add_option("--json", options.json, "write the results to this file");
+}
+
+void add_common_options(CLI::App& command, CommonOptions& options) {
+  add_model_options(command, options);
+  AttentionChoice& attention = options.attention;
   std::vector<std::string> names;
   for (const AttentionMethod& method : attention_methods()) names.emplace_back(method.name);
   command.add_option("--attention", attention.name, attention_names())->required()->check(CLI::IsMember(names));
@@ -37,10 +45,6 @@ void add_common_options(CLI::App& command, CommonOptions& options) {
       .add_option("--group", attention.group,
                   "of self-extend: tokens to a position; default the fewest that keep positions in the trained window")
       ->check(CLI::Range(Index{1}, most_tokens));
-  command.add_option("--kv-type", options.kv_type, "of the cache: float (default), half, bfloat16, int8 or int4")
-      ->check(CLI::IsMember({"float", "half", "bfloat16", "int8", "int4"}));
-  command.add_option("--threads", options.threads, "default: all of this machine")->check(CLI::Range(1, 1024));
-  command.add_option("--json", options.json, "write the results to this file");
 }
 
 void add_common_options(CLI::App& command, CommonOptions& options, const std::string& tokens_help) {

@@ -20,6 +20,7 @@ struct Command {
 Command add_ppl(CLI::App& app);
 Command add_passkey(CLI::App& app);
 Command add_needle(CLI::App& app);
+Command add_tune(CLI::App& app);
 Command add_generate(CLI::App& app);
 Command add_batch(CLI::App& app);
 
@@ -33,6 +34,9 @@ struct CommonOptions {
   Index tokens = 0;
   int threads;
 };
+
+/// Those that do not depend on an attention.
+void add_model_options(CLI::App& command, CommonOptions& options);
 
 /// All of them but --tokens.
 void add_common_options(CLI::App& command, CommonOptions& options);

@@ -59,9 +59,18 @@ Index checked_count(std::span<const Token> tokens) {
 
 std::vector<double> negative_log_likelihoods(Session& session, std::span<const Token> tokens,
                                              const ProgressCallback& progress) {
-  const Index count = checked_count(tokens);
-  std::vector<double> nll(static_cast<std::size_t>(count));
-  score_window(session, tokens, 0, 0, count, nll, progress);
+  return last_negative_log_likelihoods(session, tokens, checked_count(tokens), progress);
+}
+
+std::vector<double> last_negative_log_likelihoods(Session& session, std::span<const Token> tokens, Index count,
+                                                  const ProgressCallback& progress) {
+  const Index all = checked_count(tokens);
+  if (count < 1 || count > all) {
+    throw Error(std::to_string(count) + " tokens to score; must be from 1 to " + std::to_string(all));
+  }
+  std::vector<double> nll(static_cast<std::size_t>(all));
+  score_window(session, tokens, 0, all - count, all, nll, progress);
+  nll.erase(nll.begin(), nll.end() - count);
   return nll;
 }
 

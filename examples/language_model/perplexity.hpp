@@ -17,6 +17,10 @@ struct PerplexityBucket {
 std::vector<double> negative_log_likelihoods(Session& session, std::span<const Token> tokens,
                                              const ProgressCallback& progress);
 
+/// The same of the last `count` tokens alone. Throws Error, besides, unless there are so many, at least 1.
+std::vector<double> last_negative_log_likelihoods(Session& session, std::span<const Token> tokens, Index count,
+                                                  const ProgressCallback& progress);
+
 /// A context that slides over a text: of `tokens` tokens at most, in steps of `step` tokens.
 struct SlidingContext {
   Index tokens, step;
