@@ -1,36 +1,122 @@
 #include "attention.hpp"
 
+#include <algorithm>
+#include <array>
+
 #include "error.hpp"
 
 namespace dca_lm {
 namespace {
 
-dca::RotaryEmbedding make_rope(const AttentionChoice& choice, const ModelRope& rope) {
-  dca::RopeFrequencies frequencies = dca::plain_frequencies(rope.rotary_dim, rope.theta);
-  if (choice.name == "linear") {
-    frequencies = dca::linear_frequencies(rope.rotary_dim, rope.theta, choice.rope_scale);
-  } else if (choice.name == "ntk") {
-    frequencies = dca::ntk_frequencies(rope.rotary_dim, rope.theta, choice.rope_scale);
-  } else if (choice.name == "yarn") {
-    frequencies = dca::yarn_frequencies(rope.rotary_dim, rope.theta,
-                                        {.factor = choice.rope_scale, .trained_window = rope.trained_window});
-  } else if (choice.name != "dca" && choice.name != "rope") {
-    throw Error("--attention " + choice.name + "; must be dca, rope, linear, ntk or yarn");
+constexpr std::array methods{
+    AttentionMethod{"dca", Remapping::dual_chunk, Stretch::none},
+    AttentionMethod{"rope", Remapping::whole, Stretch::none},
+    AttentionMethod{"linear", Remapping::whole, Stretch::linear},
+    AttentionMethod{"ntk", Remapping::whole, Stretch::ntk},
+    AttentionMethod{"yarn", Remapping::whole, Stretch::yarn},
+    AttentionMethod{"dca+ntk", Remapping::dual_chunk, Stretch::ntk},
+    AttentionMethod{"dca+yarn", Remapping::dual_chunk, Stretch::yarn},
+    AttentionMethod{"streaming", Remapping::streaming, Stretch::none},
+    AttentionMethod{"self-extend", Remapping::self_extend, Stretch::none},
+    AttentionMethod{"intra", Remapping::intra_chunk, Stretch::none},
+    AttentionMethod{"intra+inter", Remapping::intra_and_inter, Stretch::none},
+};
+
+dca::RopeFrequencies make_frequencies(Stretch stretch, const ModelRope& rope, double scale) {
+  switch (stretch) {
+    case Stretch::none:
+      return dca::plain_frequencies(rope.rotary_dim, rope.theta);
+    case Stretch::linear:
+      return dca::linear_frequencies(rope.rotary_dim, rope.theta, scale);
+    case Stretch::ntk:
+      return dca::ntk_frequencies(rope.rotary_dim, rope.theta, scale);
+    case Stretch::yarn:
+      return dca::yarn_frequencies(rope.rotary_dim, rope.theta,
+                                   {.factor = scale, .trained_window = rope.trained_window});
   }
+  throw Error("frequencies: unknown");
+}
+
+dca::RotaryEmbedding make_rope(const AttentionChoice& choice, const ModelRope& rope) {
+  dca::RopeFrequencies frequencies = make_frequencies(attention_method(choice.name).stretch, rope, choice.rope_scale);
   for (std::size_t m = 0; m < rope.frequency_divisors.size(); ++m) {
     frequencies.inv_freq[m] /= rope.frequency_divisors[m];
   }
   return dca::RotaryEmbedding(std::move(frequencies), dca::RopePairing::interleaved);
 }
 
+Index at_least(Index least, const char* option, Index value) {
+  if (value < least) {
+    throw Error(std::string(option) + " " + std::to_string(value) + "; must be at least " + std::to_string(least));
+  }
+  return value;
+}
+
 }  // namespace
+
+std::span<const AttentionMethod> attention_methods() { return methods; }
+
+const AttentionMethod& attention_method(const std::string& name) {
+  const auto found = std::find_if(methods.begin(), methods.end(), [&](const auto& one) { return one.name == name; });
+  if (found == methods.end()) throw Error("--attention " + name + "; must be " + attention_names());
+  return *found;
+}
+
+std::string attention_names() {
+  std::string names;
+  for (const AttentionMethod& method : methods) {
+    if (!names.empty()) names += &method == &methods.back() ? " or " : ", ";
+    names += method.name;
+  }
+  return names;
+}
+
+AttentionChoice with_defaults(AttentionChoice choice, Index trained_window, Index text_tokens) {
+  const auto chunks = dca::ChunkLayout::from_trained_window(trained_window);
+  if (choice.chunk_size == 0) choice.chunk_size = chunks.chunk_size();
+  if (choice.local_window < 0) choice.local_window = std::min(chunks.local_window(), choice.chunk_size - 1);
+  if (choice.rope_scale == 0) {
+    choice.rope_scale = std::max(1.0, static_cast<double>(text_tokens) / static_cast<double>(trained_window));
+  }
+  const bool streams = attention_method(choice.name).remapping == Remapping::streaming;
+  if (choice.window == 0) {
+    choice.window = std::max<Index>(1, streams ? trained_window - choice.sinks : trained_window / 4);
+  }
+  if (choice.group == 0) {
+    const Index far = std::max<Index>(0, text_tokens - choice.window);
+    const Index positions = std::max<Index>(1, trained_window - choice.window);
+    choice.group = std::max<Index>(1, (far + positions - 1) / positions);
+  }
+  return choice;
+}
 
 Attention::Attention(const AttentionChoice& choice, const ModelRope& rope) : operator_(make(choice, rope)) {}
 
 Operator Attention::make(const AttentionChoice& choice, const ModelRope& rope) {
-  if (choice.name != "dca") return dca::CausalAttention<float>({.rope = make_rope(choice, rope)});
-  const dca::ChunkConfig chunks{.chunk_size = choice.chunk_size, .local_window = choice.local_window};
-  return dca::DualChunkAttention<float>({.chunks = chunks, .rope = make_rope(choice, rope)});
+  const AttentionMethod& method = attention_method(choice.name);
+  const dca::RotaryEmbedding turn = make_rope(choice, rope);
+  const auto chunks = [&] {
+    return dca::ChunkLayout({.chunk_size = choice.chunk_size, .local_window = choice.local_window});
+  };
+  switch (method.remapping) {
+    case Remapping::dual_chunk:
+      return dca::DualChunkAttention<float>({.chunks = chunks(), .rope = turn});
+    case Remapping::whole:
+      return dca::CausalAttention<float>({.rope = turn});
+    case Remapping::intra_chunk:
+      return dca::IntraChunkAttention<float>({.chunks = chunks(), .rope = turn});
+    case Remapping::intra_and_inter:
+      return IntraAndInterAttention({.chunks = chunks(), .rope = turn});
+    case Remapping::streaming: {
+      const Index sinks = at_least(0, "--sinks", choice.sinks), window = at_least(1, "--window", choice.window);
+      return StreamingAttention({.chunks = {sinks, window}, .rope = turn});
+    }
+    case Remapping::self_extend: {
+      const Index window = at_least(1, "--window", choice.window), group = at_least(1, "--group", choice.group);
+      return SelfExtendAttention({.chunks = {window, group}, .rope = turn});
+    }
+  }
+  throw Error("--attention " + choice.name + ": unknown");
 }
 
 std::unique_ptr<LayerCache> Attention::make_cache(KvType type, dca::CacheShape shape, const CacheSize& size) const {

@@ -14,23 +14,42 @@ CommonOptions::CommonOptions() : threads(static_cast<int>(std::max(1u, std::thre
   attention.rope_scale = 0;
 }
 
-void add_common_options(CLI::App& command, CommonOptions& options, const std::string& tokens_help) {
-  AttentionChoice& attention = options.attention;
+void add_model_options(CLI::App& command, CommonOptions& options) {
   command.add_option("--model", options.model, "GGUF file of a Llama model")->required()->check(CLI::ExistingFile);
-  command.add_option("--tokens", options.tokens, tokens_help)->required()->check(CLI::Range(Index{1}, most_tokens));
-  command.add_option("--attention", attention.name, "dca, rope, linear, ntk or yarn")
-      ->required()
-      ->check(CLI::IsMember({"dca", "rope", "linear", "ntk", "yarn"}));
-  command.add_option("--chunk-size", attention.chunk_size, "of dca; default 3/4 of the trained window")
-      ->check(CLI::Range(Index{1}, most_tokens));
-  command.add_option("--local-window", attention.local_window, "of dca; default 1/8 of the trained window")
-      ->check(CLI::Range(Index{0}, most_tokens));
-  command.add_option("--rope-scale", attention.rope_scale, "of linear, ntk, yarn; default max(1, tokens / window)")
-      ->check(CLI::Range(1.0, 1e6));
   command.add_option("--kv-type", options.kv_type, "of the cache: float (default), half, bfloat16, int8 or int4")
       ->check(CLI::IsMember({"float", "half", "bfloat16", "int8", "int4"}));
   command.add_option("--threads", options.threads, "default: all of this machine")->check(CLI::Range(1, 1024));
   command.add_option("--json", options.json, "write the results to this file");
+}
+
+void add_common_options(CLI::App& command, CommonOptions& options) {
+  add_model_options(command, options);
+  AttentionChoice& attention = options.attention;
+  std::vector<std::string> names;
+  for (const AttentionMethod& method : attention_methods()) names.emplace_back(method.name);
+  command.add_option("--attention", attention.name, attention_names())->required()->check(CLI::IsMember(names));
+  command.add_option("--chunk-size", attention.chunk_size, "of dca, intra; default 3/4 of the trained window")
+      ->check(CLI::Range(Index{1}, most_tokens));
+  command.add_option("--local-window", attention.local_window, "of dca, intra; default 1/8 of the trained window")
+      ->check(CLI::Range(Index{0}, most_tokens));
+  command.add_option("--rope-scale", attention.rope_scale, "of linear, ntk, yarn; default max(1, tokens / window)")
+      ->check(CLI::Range(1.0, 1e6));
+  command.add_option("--sinks", attention.sinks, "of streaming: first tokens that stay visible; default 4")
+      ->check(CLI::Range(Index{0}, most_tokens));
+  command
+      .add_option("--window", attention.window,
+                  "recent tokens at true distances: of streaming, default the trained window less the sinks; of "
+                  "self-extend, default 1/4 of it")
+      ->check(CLI::Range(Index{1}, most_tokens));
+  command
+      .add_option("--group", attention.group,
+                  "of self-extend: tokens to a position; default the fewest that keep positions in the trained window")
+      ->check(CLI::Range(Index{1}, most_tokens));
+}
+
+void add_common_options(CLI::App& command, CommonOptions& options, const std::string& tokens_help) {
+  command.add_option("--tokens", options.tokens, tokens_help)->required()->check(CLI::Range(Index{1}, most_tokens));
+  add_common_options(command, options);
 }
 
 Run::Run(const CommonOptions& options)
@@ -42,26 +61,25 @@ Run::Run(const CommonOptions& options)
 
 Attention Run::attention(CommonOptions& options, Index text_tokens) const {
   const ModelRope& rope = model.config().rope;
-  AttentionChoice& choice = options.attention;
-  const auto defaults = dca::ChunkLayout::from_trained_window(rope.trained_window);
-  if (choice.chunk_size == 0) choice.chunk_size = defaults.chunk_size();
-  if (choice.local_window < 0) choice.local_window = std::min(defaults.local_window(), choice.chunk_size - 1);
-  if (choice.rope_scale == 0) {
-    choice.rope_scale = std::max(1.0, static_cast<double>(text_tokens) / static_cast<double>(rope.trained_window));
-  }
-  return Attention(choice, rope);
+  options.attention = with_defaults(options.attention, rope.trained_window, text_tokens);
+  return Attention(options.attention, rope);
+}
+
+Json settings_of(const AttentionChoice& choice) {
+  const AttentionMethod& method = attention_method(choice.name);
+  Json settings = Json::object();
+  if (method.has_chunks()) settings.update({{"chunk_size", choice.chunk_size}, {"local_window", choice.local_window}});
+  if (method.stretch != Stretch::none) settings["rope_scale"] = choice.rope_scale;
+  if (method.remapping == Remapping::streaming) settings.update({{"sinks", choice.sinks}, {"window", choice.window}});
+  if (method.remapping == Remapping::self_extend) settings.update({{"window", choice.window}, {"group", choice.group}});
+  return settings;
 }
 
 Json describe(const CommonOptions& options, const Run& run, Index cache_bytes) {
   Json json{{"attention", options.attention.name}, {"tokens", options.tokens}};
   json["model"] = options.model;
   json["trained_window"] = run.model.config().rope.trained_window;
-  if (options.attention.name == "dca") {
-    json["chunk_size"] = options.attention.chunk_size;
-    json["local_window"] = options.attention.local_window;
-  } else if (options.attention.name != "rope") {
-    json["rope_scale"] = options.attention.rope_scale;
-  }
+  json.update(settings_of(options.attention));
   json["kv_type"] = options.kv_type;
   json["cache_bytes"] = cache_bytes;
   json["threads"] = options.threads;
@@ -74,11 +92,8 @@ std::string heading(const CommonOptions& options, const Run& run, Index cache_by
   line << options.attention.name << ", " << options.tokens << " tokens (trained window "
        << run.model.config().rope.trained_window << "), " << options.threads << " threads, "
        << dca::kernel_info().instruction_set;
-  if (options.attention.name == "dca") {
-    line << ", chunk_size " << options.attention.chunk_size << ", local_window " << options.attention.local_window;
-  } else if (options.attention.name != "rope") {
-    line << ", scale " << options.attention.rope_scale;
-  }
+  const Json settings = settings_of(options.attention);
+  for (const auto& [name, number] : settings.items()) line << ", " << name << " " << number;
   line << ", " << options.kv_type << " cache of " << mebibytes(cache_bytes);
   return line.str();
 }

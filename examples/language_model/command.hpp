@@ -19,6 +19,8 @@ struct Command {
 
 Command add_ppl(CLI::App& app);
 Command add_passkey(CLI::App& app);
+Command add_needle(CLI::App& app);
+Command add_tune(CLI::App& app);
 Command add_generate(CLI::App& app);
 Command add_batch(CLI::App& app);
 
@@ -32,6 +34,12 @@ struct CommonOptions {
   Index tokens = 0;
   int threads;
 };
+
+/// Those that do not depend on an attention.
+void add_model_options(CLI::App& command, CommonOptions& options);
+
+/// All of them but --tokens.
+void add_common_options(CLI::App& command, CommonOptions& options);
 
 /// `tokens_help` says what --tokens counts.
 void add_common_options(CLI::App& command, CommonOptions& options, const std::string& tokens_help);
@@ -49,6 +57,9 @@ struct Run {
   Tokenizer tokenizer;
   LlamaModel model;
 };
+
+/// The numbers that the chosen attention has.
+Json settings_of(const AttentionChoice& choice);
 
 /// The settings of a run, and the bytes of its cache.
 Json describe(const CommonOptions& options, const Run& run, Index cache_bytes);

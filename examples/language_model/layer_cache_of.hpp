@@ -1,6 +1,7 @@
 // What the layer_cache_*.cpp instantiate, each for one type of storage.
 #pragma once
 
+#include "error.hpp"
 #include "layer_cache.hpp"
 
 namespace dca_lm {
@@ -38,18 +39,27 @@ class LayerCacheOf final : public LayerCache {
   Cache cache_;
 };
 
+template <class K, class Attend>
+std::unique_ptr<LayerCache> make_layer_cache_of(const Attend& attend, dca::CacheShape shape, const CacheSize& size) {
+  if (size.block_size == 0) {
+    auto cache = attend.template make_cache<K>(shape, size.sequences, {.tokens = size.tokens});
+    return std::make_unique<LayerCacheOf<Attend, decltype(cache)>>(attend, std::move(cache));
+  }
+  auto cache = attend.template make_paged_cache<K>(shape, size.tokens / size.block_size, size.block_size);
+  for (Index sequence = 0; sequence < size.sequences; ++sequence) cache.add();
+  return std::make_unique<LayerCacheOf<Attend, decltype(cache)>>(attend, std::move(cache));
+}
+
 template <class K>
 std::unique_ptr<LayerCache> make_layer_cache(const Operator& attend, dca::CacheShape shape, const CacheSize& size) {
   return std::visit(
       [&](const auto& one) -> std::unique_ptr<LayerCache> {
         using Attend = std::decay_t<decltype(one)>;
-        if (size.block_size == 0) {
-          auto cache = one.template make_cache<K>(shape, size.sequences, {.tokens = size.tokens});
-          return std::make_unique<LayerCacheOf<Attend, decltype(cache)>>(one, std::move(cache));
+        if constexpr (reads_storage<Attend, K>) {
+          return make_layer_cache_of<K>(one, shape, size);
+        } else {
+          throw Error("--kv-type: this attention keeps keys and values as float alone");
         }
-        auto cache = one.template make_paged_cache<K>(shape, size.tokens / size.block_size, size.block_size);
-        for (Index sequence = 0; sequence < size.sequences; ++sequence) cache.add();
-        return std::make_unique<LayerCacheOf<Attend, decltype(cache)>>(one, std::move(cache));
       },
       attend);
 }

@@ -9,7 +9,8 @@ namespace {
 int run(int argc, char** argv) {
   CLI::App app("What Dual Chunk Attention does for a language model beyond its trained window");
   app.require_subcommand(1);
-  const Command commands[] = {add_ppl(app), add_passkey(app), add_generate(app), add_batch(app)};
+  const Command commands[] = {add_ppl(app),  add_passkey(app),  add_needle(app),
+                              add_tune(app), add_generate(app), add_batch(app)};
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -5,6 +5,7 @@
 
 #include "error.hpp"
 #include "generation.hpp"
+#include "retrieval.hpp"
 
 namespace dca_lm {
 namespace {
@@ -55,28 +56,27 @@ std::vector<PasskeyTrial> passkey_trials(Session& session, const Tokenizer& toke
                                          const ProgressCallback& progress) {
   std::mt19937 random(options.seed);
   std::vector<PasskeyTrial> trials;
-  for (Index k = 0; k < options.trials; ++k) {
-    const double depth =
-        options.trials == 1 ? 0.5 : 0.1 + 0.8 * static_cast<double>(k) / static_cast<double>(options.trials - 1);
-    trials.push_back({depth, std::to_string(10000 + random() % 90000), "", false});
+  std::vector<double> depths;
+  for (const double depth : options.depths) {
+    for (Index k = 0; k < options.trials; ++k) {
+      depths.push_back(depth);
+      trials.push_back({depth, std::to_string(10000 + random() % 90000), "", false});
+    }
   }
-  session.truncate(0);
-  std::vector<Token> before;
-  for (Index k = options.trials - 1; k >= 0; --k) {
-    PasskeyTrial& trial = trials[static_cast<std::size_t>(k)];
-    const std::vector<Token> text = passkey_prompt(tokenizer, trial.expected, trial.depth, options.tokens);
-    const auto differs = std::mismatch(text.begin(), text.end(), before.begin(), before.end()).first;
-    // The last token is read again in any case: its state says how to go on.
-    session.truncate(std::min(differs - text.begin(), static_cast<std::ptrdiff_t>(text.size()) - 1));
-    const double done = static_cast<double>(options.trials - 1 - k);
-    const auto left = std::span(text).subspan(static_cast<std::size_t>(session.length()));
-    const Generation answer = generate(session, left, {.tokens = passkey_answer_tokens}, nullptr, [&](double share) {
-      progress((done + share) / static_cast<double>(options.trials));
-    });
-    trial.answer = tokenizer.decode(answer.tokens);
-    trial.correct = first_number(trial.answer) == trial.expected;
-    before = text;
+  const std::vector<std::size_t> order = deepest_first(depths);
+  std::vector<std::vector<Token>> prompts;
+  for (const std::size_t k : order) {
+    prompts.push_back(passkey_prompt(tokenizer, trials[k].expected, trials[k].depth, options.tokens));
   }
+  answer_in_turn(
+      session, prompts,
+      [&](std::size_t k, std::span<const Token> left, const ProgressCallback& reading) {
+        PasskeyTrial& trial = trials[order[k]];
+        const Generation answer = generate(session, left, {.tokens = passkey_answer_tokens}, nullptr, reading);
+        trial.answer = tokenizer.decode(answer.tokens);
+        trial.correct = first_number(trial.answer) == trial.expected;
+      },
+      progress);
   return trials;
 }
 

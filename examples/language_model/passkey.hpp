@@ -14,7 +14,8 @@ struct PasskeyTrial {
 
 struct PasskeyOptions {
   Index tokens;  // of the whole prompt, at most
-  Index trials;
+  std::vector<double> depths;
+  Index trials;  // for each depth, each with another key
   std::uint32_t seed;
 };
 
@@ -25,9 +26,9 @@ constexpr Index passkey_answer_tokens = 8;
 /// `tokens`, with the key after the given share of the filler. Throws Error where the tokens do not hold it.
 std::vector<Token> passkey_prompt(const Tokenizer& tokenizer, const std::string& key, double depth, Index tokens);
 
-/// Greedy completions of prompts with random keys at depths spread evenly from 0.1 to 0.9 (one trial: 0.5). Deepest
-/// first, so that a trial reads again only what differs from the one before. The session has room for options.tokens
-/// and the answer. Throws as passkey_prompt.
+/// Greedy completions of prompts with random keys at each depth, those of the first depth first. What stands before the
+/// key is read once for all trials of a depth. The session has room for options.tokens and the answer. Throws as
+/// passkey_prompt.
 std::vector<PasskeyTrial> passkey_trials(Session& session, const Tokenizer& tokenizer, const PasskeyOptions& options,
                                          const ProgressCallback& progress);
 

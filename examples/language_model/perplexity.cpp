@@ -8,19 +8,15 @@
 #include "error.hpp"
 
 namespace dca_lm {
+namespace {
 
-std::vector<double> negative_log_likelihoods(Session& session, std::span<const Token> tokens,
-                                             const ProgressCallback& progress) {
-  if (tokens.size() < 2) {
-    throw Error(std::to_string(tokens.size()) + " tokens; at least 2 are needed, one to predict the other");
-  }
-  const auto count = static_cast<Index>(tokens.size()) - 1;
-  constexpr double layers_share = 0.8;  // of the time; the rest is the product with the vocabulary
-  session.truncate(0);
-  const Matrix hidden = session.read(tokens.first(static_cast<std::size_t>(count)), count,
-                                     [&](double share) { progress(share * layers_share); });
-  std::vector<double> nll(static_cast<std::size_t>(count));
+constexpr double layers_share = 0.8;  // of the time; the rest is the product with the vocabulary
+
+/// Writes the negative log likelihoods of targets[r] after hidden row r.
+void score(const Session& session, const Matrix& hidden, std::span<const Token> targets, std::span<double> nll,
+           const ProgressCallback& progress) {
   constexpr Index rows_per_task = 64;  // a task holds its rows' probabilities of the whole vocabulary
+  const auto count = static_cast<Index>(targets.size());
   std::atomic<Index> done{0};
   std::mutex reporting;
   session.device().parallelFor(
@@ -29,14 +25,72 @@ std::vector<double> negative_log_likelihoods(Session& session, std::span<const T
           const Index first = task * rows_per_task, rows = std::min(rows_per_task, count - first);
           const Matrix log_probabilities = session.model().log_probabilities(hidden.middleRows(first, rows));
           for (Index r = 0; r < rows; ++r) {
-            const Token target = tokens[static_cast<std::size_t>(first + r + 1)];
-            nll[static_cast<std::size_t>(first + r)] = -static_cast<double>(log_probabilities(r, target));
+            const auto at = static_cast<std::size_t>(first + r);
+            nll[at] = -static_cast<double>(log_probabilities(r, targets[at]));
           }
           done += rows;
           const std::lock_guard<std::mutex> lock(reporting);
-          progress(layers_share + (1 - layers_share) * static_cast<double>(done) / static_cast<double>(count));
+          progress(static_cast<double>(done) / static_cast<double>(count));
         }
       });
+}
+
+/// Reads tokens[first, last) as a text of its own and scores what follows each of those from `from` on.
+void score_window(Session& session, std::span<const Token> tokens, Index first, Index from, Index last,
+                  std::span<double> nll, const ProgressCallback& progress) {
+  const auto part = [](auto span, Index begin, Index end) {
+    return span.subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(end - begin));
+  };
+  session.truncate(0);
+  const Matrix hidden =
+      session.read(part(tokens, first, last), last - from, [&](double share) { progress(share * layers_share); });
+  score(session, hidden, part(tokens, from + 1, last + 1), part(nll, from, last),
+        [&](double share) { progress(layers_share + (1 - layers_share) * share); });
+}
+
+Index checked_count(std::span<const Token> tokens) {
+  if (tokens.size() < 2) {
+    throw Error(std::to_string(tokens.size()) + " tokens; at least 2 are needed, one to predict the other");
+  }
+  return static_cast<Index>(tokens.size()) - 1;
+}
+
+}  // namespace
+
+std::vector<double> negative_log_likelihoods(Session& session, std::span<const Token> tokens,
+                                             const ProgressCallback& progress) {
+  return last_negative_log_likelihoods(session, tokens, checked_count(tokens), progress);
+}
+
+std::vector<double> last_negative_log_likelihoods(Session& session, std::span<const Token> tokens, Index count,
+                                                  const ProgressCallback& progress) {
+  const Index all = checked_count(tokens);
+  if (count < 1 || count > all) {
+    throw Error(std::to_string(count) + " tokens to score; must be from 1 to " + std::to_string(all));
+  }
+  std::vector<double> nll(static_cast<std::size_t>(all));
+  score_window(session, tokens, 0, all - count, all, nll, progress);
+  nll.erase(nll.begin(), nll.end() - count);
+  return nll;
+}
+
+std::vector<double> negative_log_likelihoods(Session& session, std::span<const Token> tokens,
+                                             const SlidingContext& context, const ProgressCallback& progress) {
+  const Index count = checked_count(tokens);
+  if (context.step < 1 || context.step > context.tokens) {
+    throw Error("a step of " + std::to_string(context.step) + "; must be from 1 to the context, " +
+                std::to_string(context.tokens));
+  }
+  std::vector<double> nll(static_cast<std::size_t>(count));
+  const Index head = context.tokens - context.tokens % context.step;
+  for (Index from = 0; from < count;) {
+    const Index last = std::min(from == 0 ? head : from + context.step, count);
+    const double done = static_cast<double>(from) / static_cast<double>(count);
+    const double share_of_all = static_cast<double>(last - from) / static_cast<double>(count);
+    score_window(session, tokens, std::max<Index>(0, last - context.tokens), from, last, nll,
+                 [&](double share) { progress(done + share_of_all * share); });
+    from = last;
+  }
   return nll;
 }
 

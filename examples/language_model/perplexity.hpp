@@ -17,6 +17,23 @@ struct PerplexityBucket {
 std::vector<double> negative_log_likelihoods(Session& session, std::span<const Token> tokens,
                                              const ProgressCallback& progress);
 
+/// The same of the last `count` tokens alone. Throws Error, besides, unless there are so many, at least 1.
+std::vector<double> last_negative_log_likelihoods(Session& session, std::span<const Token> tokens, Index count,
+                                                  const ProgressCallback& progress);
+
+/// A context that slides over a text: of `tokens` tokens at most, in steps of `step` tokens.
+struct SlidingContext {
+  Index tokens, step;
+};
+
+/// As above, with a context that never exceeds a window: the control for attentions that reach further. Targets are
+/// taken `step` at a time, those after [from, from + step); for them the session reads anew, as a text of its own, the
+/// `tokens` tokens before from + step. So a target is predicted from tokens - step + 1 to tokens tokens. The first
+/// whole steps that fit into one window are one read from the beginning of the text. Throws Error, besides, unless
+/// 1 <= step <= tokens.
+std::vector<double> negative_log_likelihoods(Session& session, std::span<const Token> tokens,
+                                             const SlidingContext& context, const ProgressCallback& progress);
+
 /// exp of the mean over runs of `bucket` positions, the last maybe shorter. bucket >= 1.
 std::vector<PerplexityBucket> perplexity_buckets(std::span<const double> nll, Index bucket);
 

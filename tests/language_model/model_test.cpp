@@ -44,14 +44,54 @@ reference::Rope yarn(const TinySizes& sizes, double scale) {
   return rope;
 }
 
+/// The past through a window and the first tokens, which stand right before it.
+reference::PositionMatrix sinks_and_window(std::int64_t sinks, std::int64_t window) {
+  return [=](std::int64_t i, std::int64_t j) -> std::optional<reference::Positions> {
+    if (j > i || (i - j >= window && j >= sinks)) return std::nullopt;
+    if (i - j < window) return reference::Positions{i, j};
+    return reference::Positions{std::min(i, sinks + window - 1), j};
+  };
+}
+
+/// True distances within the window, groups of positions beyond.
+reference::PositionMatrix window_and_groups(std::int64_t window, std::int64_t group) {
+  return [=](std::int64_t i, std::int64_t j) -> std::optional<reference::Positions> {
+    if (j > i) return std::nullopt;
+    if (i - j < window) return reference::Positions{i, j};
+    return reference::Positions{i / group - window / group + window, j / group};
+  };
+}
+
+/// Dual chunks without the part for the preceding chunk: that chunk is seen like all others before the query's own,
+/// from one constant position, or no other chunk is seen at all.
+reference::PositionMatrix chunks_without_succession(std::int64_t chunk_size, std::int64_t local_window, bool others) {
+  const std::int64_t length_of_chunk = chunk_size - local_window;
+  const std::int64_t farthest = std::min(chunk_size, 2 * length_of_chunk - 1);
+  return [=](std::int64_t i, std::int64_t j) -> std::optional<reference::Positions> {
+    const bool same = i / length_of_chunk == j / length_of_chunk;
+    if (j > i || (!same && !others)) return std::nullopt;
+    return reference::Positions{same ? i % length_of_chunk : farthest, j % length_of_chunk};
+  };
+}
+
+reference::PositionMatrix positions_of(const Choice& choice) {
+  if (choice.name.starts_with("dca")) return reference::dual_chunk(choice.chunk_size, choice.local_window);
+  if (choice.name == "streaming") return sinks_and_window(choice.sinks, choice.window);
+  if (choice.name == "self-extend") return window_and_groups(choice.window, choice.group);
+  if (choice.name == "intra") return chunks_without_succession(choice.chunk_size, choice.local_window, false);
+  if (choice.name == "intra+inter") return chunks_without_succession(choice.chunk_size, choice.local_window, true);
+  return reference::causal();
+}
+
 AttentionByDefinition by_definition(const Choice& choice, const TinySizes& sizes, GgufContents& model) {
   const auto dim = static_cast<double>(sizes.rotary_dim);
-  const double theta = choice.name == "ntk" ? sizes.theta * std::pow(choice.rope_scale, dim / (dim - 2)) : sizes.theta;
+  const double theta =
+      choice.name.ends_with("ntk") ? sizes.theta * std::pow(choice.rope_scale, dim / (dim - 2)) : sizes.theta;
   const double position_scale = choice.name == "linear" ? choice.rope_scale : 1.0;
   AttentionByDefinition attention;
+  attention.positions = positions_of(choice);
   attention.rope = {reference::inverse_frequencies(sizes.rotary_dim, theta, position_scale), 1.0, true};
-  if (choice.name == "yarn") attention.rope = yarn(sizes, choice.rope_scale);
-  if (choice.name == "dca") attention.positions = reference::dual_chunk(choice.chunk_size, choice.local_window);
+  if (choice.name.ends_with("yarn")) attention.rope = yarn(sizes, choice.rope_scale);
   if (sizes.frequency_divisors) {
     const std::vector<double> divisors = decoded(model.tensor("rope_freqs.weight").data);
     for (std::size_t m = 0; m < divisors.size(); ++m) attention.rope.inv_freq[m] /= divisors[m];
@@ -88,6 +128,14 @@ const std::vector<Choice> all_choices = {
     {.name = "dca", .chunk_size = 24, .local_window = 8},
     {.name = "dca", .chunk_size = 7, .local_window = 5},
     {.name = "dca", .chunk_size = 16, .local_window = 0},
+    {.name = "dca+ntk", .chunk_size = 24, .local_window = 8, .rope_scale = 2.0},
+    {.name = "dca+yarn", .chunk_size = 24, .local_window = 8, .rope_scale = 3.0},
+    {.name = "streaming", .sinks = 3, .window = 20},
+    {.name = "streaming", .sinks = 0, .window = 5},
+    {.name = "self-extend", .window = 20, .group = 3},
+    {.name = "intra", .chunk_size = 24, .local_window = 8},
+    {.name = "intra+inter", .chunk_size = 24, .local_window = 8},
+    {.name = "intra+inter", .chunk_size = 7, .local_window = 5},
 };
 
 /// A random model in a file, opened.
@@ -251,9 +299,14 @@ TEST_CASE("attentions that cannot be are refused by name") {
   for (const Choice& choice :
        {Choice{.name = "dca", .chunk_size = 0}, Choice{.name = "dca", .chunk_size = 4, .local_window = 4},
         Choice{.name = "dca", .chunk_size = 4, .local_window = -1}, Choice{.name = "ntk", .rope_scale = 0.5},
-        Choice{.name = "yarn", .rope_scale = 0.0}, Choice{.name = "linear", .rope_scale = 0.0}}) {
+        Choice{.name = "yarn", .rope_scale = 0.0}, Choice{.name = "linear", .rope_scale = 0.0},
+        Choice{.name = "intra", .chunk_size = 4, .local_window = 4},
+        Choice{.name = "dca+yarn", .chunk_size = 4, .rope_scale = 0.0}}) {
     CHECK_THROWS_AS(make(choice), std::invalid_argument);
   }
+  CHECK_THAT(error_of([&] { make({.name = "streaming", .sinks = -1, .window = 4}); }), contains("--sinks -1; must be"));
+  CHECK_THAT(error_of([&] { make({.name = "streaming", .window = 0}); }), contains("--window 0; must be at least 1"));
+  CHECK_THAT(error_of([&] { make({.name = "self-extend", .window = 4, .group = 0}); }), contains("--group 0; must be"));
 }
 
 TEST_CASE("negative log likelihoods are those of the tokens that come") {
@@ -269,6 +322,53 @@ TEST_CASE("negative log likelihoods are those of the tokens that come") {
       REQUIRE(nll[k] == dca_test::Approx(-static_cast<double>(scores[target])).margin(1e-4));
     }
   }
+}
+
+TEST_CASE("with a sliding context a bucket is scored as the end of a text that fits the context") {
+  Tiny tiny(22);
+  const std::vector<Token> tokens = random_tokens(107, tiny.random);
+  const OpenModel::Parts& parts = tiny.model.parts();
+  const dca_lm::Attention attention = parts.attention({});
+  dca_lm::Session session(parts.model, attention, parts.device, {.tokens = 40});
+  const auto sliding = [&](std::ptrdiff_t context, std::ptrdiff_t step) {
+    return dca_lm::negative_log_likelihoods(session, tokens, dca_lm::SlidingContext{context, step}, [](double) {});
+  };
+  for (const std::ptrdiff_t step : {1, 16, 40}) {
+    INFO("steps of " << step);
+    const std::vector<double> nll = sliding(40, step);
+    REQUIRE(nll.size() == 106);
+    for (const std::ptrdiff_t at : {0, 15, 31, 32, 39, 40, 63, 64, 100, 105}) {
+      const std::ptrdiff_t last = std::min<std::ptrdiff_t>(106, (at / step + 1) * step);
+      const std::ptrdiff_t first = std::max<std::ptrdiff_t>(0, last - 40);
+      INFO("position " << at << " after those from " << first);
+      const std::vector<double> alone =
+          tiny.model.negative_log_likelihoods({}, {tokens.begin() + first, tokens.begin() + at + 2});
+      CHECK(nll[static_cast<std::size_t>(at)] == dca_test::Approx(alone.back()).margin(1e-4));
+    }
+  }
+  CHECK_THAT(error_of([&] { sliding(40, 0); }), contains("a step of 0; must be from 1 to the context, 40"));
+  CHECK_THAT(error_of([&] { sliding(40, 41); }), contains("a step of 41"));
+}
+
+TEST_CASE("sizes that a choice leaves open follow from the trained window and the text") {
+  const dca_lm::AttentionChoice open{.name = "streaming", .local_window = -1, .rope_scale = 0};
+  const auto filled = [&](const char* name, std::ptrdiff_t tokens) {
+    dca_lm::AttentionChoice choice = open;
+    choice.name = name;
+    return dca_lm::with_defaults(choice, 64, tokens);
+  };
+  CHECK(filled("streaming", 500).window == 60);
+  CHECK(filled("self-extend", 500).window == 16);
+  for (const std::ptrdiff_t tokens : {10, 64, 65, 112, 113, 500}) {
+    const dca_lm::AttentionChoice choice = filled("self-extend", tokens);
+    // The farthest key, from the last query, in groups so small and in smaller ones.
+    const auto farthest = [&](std::ptrdiff_t group) { return (tokens - 16 + group - 1) / group + 16; };
+    CHECK((choice.group == 1 || farthest(choice.group) <= 64));
+    CHECK((choice.group == 1 || farthest(choice.group - 1) > 64));
+  }
+  CHECK(filled("dca+yarn", 128).rope_scale == 2.0);
+  CHECK(filled("intra", 128).chunk_size == 48);
+  CHECK(filled("intra", 128).local_window == 8);
 }
 
 TEST_CASE("a bucket's perplexity is exp of its mean, and the last bucket may be shorter") {

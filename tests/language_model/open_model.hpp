@@ -16,6 +16,7 @@ struct Choice {
   std::string name = "rope";
   std::ptrdiff_t chunk_size = 0, local_window = 0;
   double rope_scale = 1.0;
+  std::ptrdiff_t sinks = 4, window = 0, group = 0;
   std::string kv_type = "float";
 };
 

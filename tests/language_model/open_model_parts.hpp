@@ -11,7 +11,9 @@ struct OpenModel::Parts {
       : pool(threads), device(&pool, threads), file(path), tokenizer(file), model(file, device) {}
 
   dca_lm::Attention attention(const Choice& choice) const {
-    return {{choice.name, choice.chunk_size, choice.local_window, choice.rope_scale}, model.config().rope};
+    return {{choice.name, choice.chunk_size, choice.local_window, choice.rope_scale, choice.sinks, choice.window,
+             choice.group},
+            model.config().rope};
   }
 
   Eigen::ThreadPool pool;

@@ -6,6 +6,7 @@
 
 #include "error_of.hpp"
 #include "open_model_parts.hpp"
+#include "retrieval.hpp"
 #include "support/catch.hpp"
 #include "temp_file.hpp"
 #include "tiny_model.hpp"
@@ -23,7 +24,7 @@ Trials trials_of(const OpenModel& model, std::ptrdiff_t tokens, std::ptrdiff_t c
   const OpenModel::Parts& parts = model.parts();
   const dca_lm::Attention attention = parts.attention(small_chunks);
   dca_lm::Session session(parts.model, attention, parts.device, {.tokens = tokens + dca_lm::passkey_answer_tokens});
-  return dca_lm::passkey_trials(session, parts.tokenizer, {tokens, count, seed}, [](double) {});
+  return dca_lm::passkey_trials(session, parts.tokenizer, {tokens, dca_lm::even_depths(count), 1, seed}, [](double) {});
 }
 
 }  // namespace

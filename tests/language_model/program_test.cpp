@@ -1,17 +1,10 @@
 // dca_lm as its users meet it: options, output, exit codes.
-#include <sys/wait.h>
-
 #include <algorithm>
-#include <array>
 #include <cmath>
-#include <cstdio>
-#include <nlohmann/json.hpp>
 #include <numeric>
 
 #include "open_model.hpp"
-#include "support/catch.hpp"
-#include "temp_file.hpp"
-#include "tiny_model.hpp"
+#include "program.hpp"
 
 using namespace dca_lm_test;
 using dca_test::contains;
@@ -19,57 +12,8 @@ using nlohmann::json;
 
 namespace {
 
-struct Outcome {
-  int exit_code;
-  std::string output;  // both streams
-};
-
-/// Runs dca_lm with arguments that need no quoting but a path's.
-Outcome run(const std::string& arguments) {
-  const std::string command = "'" DCA_LM_PROGRAM "' " + arguments + " 2>&1 </dev/null";
-  FILE* const stream = ::popen(command.c_str(), "r");
-  if (stream == nullptr) throw std::runtime_error("popen failed");
-  std::string output;
-  std::array<char, 4096> buffer;
-  for (std::size_t count; (count = std::fread(buffer.data(), 1, buffer.size(), stream)) > 0;) {
-    output.append(buffer.data(), count);
-  }
-  const int status = ::pclose(stream);
-  return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, output};
-}
-
-/// A tiny model, a text of about 190 tokens, and a place for results.
-struct Files {
-  Random random{30};
-  TempFile model{make_tiny_model({}, random).bytes()};
-  std::string sentences =
-      "The whale is a mammal, and in 1812 there was another one; \xe2\x80\x9cthe sea\xe2\x80\x9d, they said.\n"
-      "Then the rain came over the hills in the north, and the other 12 went home without a word.\n"
-      "There are no more of them in the harbour.\n";
-  TempFile text{sentences};
-  TempFile results{""};
-
-  std::string ppl(const std::string& options) const {
-    return "ppl --model " + model.path() + " --text " + text.path() + " " + options;
-  }
-  std::string generate(const std::string& options) const {
-    return "generate --model " + model.path() + " --prompt-file " + text.path() + " " + options;
-  }
-  std::string passkey(const std::string& options) const { return "passkey --model " + model.path() + " " + options; }
-};
-
 double perplexity(const std::vector<double>& nll, std::ptrdiff_t from, std::ptrdiff_t to) {
   return std::exp(std::accumulate(nll.begin() + from, nll.begin() + to, 0.0) / static_cast<double>(to - from));
-}
-
-/// The program fails, neither with a signal nor with a sanitizer's report, and says why.
-void check_refused(const std::string& arguments, const std::string& message) {
-  const Outcome outcome = run(arguments);
-  INFO(arguments);
-  CHECK(outcome.exit_code > 0);
-  CHECK(outcome.exit_code < 126);
-  CHECK_THAT(outcome.output, contains(message));
-  CHECK(outcome.output.find("Sanitizer") == std::string::npos);
 }
 
 }  // namespace
@@ -122,26 +66,6 @@ TEST_CASE("what is not said about the attention follows from the trained window"
   CHECK(ntk.at("rope_scale").get<double>() == 2.0);
   CHECK(written("dca --local-window 0").at("local_window").get<int>() == 0);
   CHECK(written("linear --rope-scale 4").at("rope_scale").get<double>() == 4.0);
-}
-
-TEST_CASE("passkey prints a score and writes every trial") {
-  const Files files;
-  const Outcome outcome =
-      run(files.passkey("--tokens 600 --trials 2 --seed 7 --attention dca --json " + files.results.path()));
-  INFO(outcome.output);
-  REQUIRE(outcome.exit_code == 0);
-  CHECK_THAT(outcome.output, contains(" of 2, in "));
-  const json written = json::parse(files.results.read());
-  CHECK(written.at("seed").get<int>() == 7);
-  REQUIRE(written.at("trials").size() == 2);
-  int correct = 0;
-  for (const json& trial : written.at("trials")) {
-    CHECK(trial.at("expected").get<std::string>().size() == 5);
-    CHECK(trial.at("answer").is_string());
-    correct += trial.at("correct").get<bool>() ? 1 : 0;
-  }
-  CHECK(written.at("correct").get<int>() == correct);
-  CHECK_THAT(outcome.output, contains(std::to_string(correct) + " of 2, in "));
 }
 
 TEST_CASE("ppl and passkey say what the cache is made of and how large it is") {
@@ -250,6 +174,8 @@ TEST_CASE("help names the subcommands") {
   CHECK(outcome.exit_code == 0);
   CHECK_THAT(outcome.output, contains("ppl"));
   CHECK_THAT(outcome.output, contains("passkey"));
+  CHECK_THAT(outcome.output, contains("needle"));
+  CHECK_THAT(outcome.output, contains("tune"));
   CHECK_THAT(outcome.output, contains("generate"));
   CHECK_THAT(outcome.output, contains("batch"));
 }

@@ -1,10 +1,9 @@
-// ppl and passkey: what a model makes of a long text.
+// ppl: how well a model predicts a long text.
 #include <cmath>
 #include <numeric>
 
 #include "command.hpp"
 #include "error.hpp"
-#include "passkey.hpp"
 #include "perplexity.hpp"
 #include "progress.hpp"
 
@@ -14,18 +13,22 @@ namespace {
 struct PplOptions {
   CommonOptions common;
   std::string text;
-  Index bucket = 2048;
+  Index bucket = 2048, context = 0, step = 0;
   bool nll = false;
 };
 
-struct PasskeyCommandOptions {
-  CommonOptions common;
-  Index trials = 3;
-  std::uint32_t seed = 1;
-};
+void check_context(const PplOptions& options) {
+  if (options.context == 0 && options.step > 0) throw Error("--step; is of --context");
+  if (options.context == 0) return;
+  if (options.common.attention.name != "rope") {
+    throw Error("--context " + std::to_string(options.context) + "; is for --attention rope, the control");
+  }
+}
 
 int run_ppl(PplOptions& options) {
   CommonOptions& common = options.common;
+  check_context(options);
+  if (options.context > 0 && options.step == 0) options.step = std::max<Index>(1, options.context / 2);
   const Run run(common);
   const Attention attention = run.attention(common, common.tokens);
   std::vector<Token> tokens = run.tokenizer.encode(read_text(options.text));
@@ -34,16 +37,20 @@ int run_ppl(PplOptions& options) {
                 std::to_string(tokens.size()) + ", and one more is needed to score the last");
   }
   tokens.resize(static_cast<std::size_t>(common.tokens) + 1);
-  Session session(run.model, attention, run.device, {.tokens = common.tokens}, kv_type_of(common.kv_type));
+  const Index room = options.context == 0 ? common.tokens : std::min(options.context, common.tokens);
+  Session session(run.model, attention, run.device, {.tokens = room}, kv_type_of(common.kv_type));
   const auto start = std::chrono::steady_clock::now();
   const std::vector<double> nll = [&] {
     const Progress progress("perplexity");
+    const SlidingContext context{options.context, options.step};
+    if (options.context > 0) return negative_log_likelihoods(session, tokens, context, std::ref(progress));
     return negative_log_likelihoods(session, tokens, std::ref(progress));
   }();
   const double seconds = seconds_since(start);
   const double mean = std::accumulate(nll.begin(), nll.end(), 0.0) / static_cast<double>(nll.size());
 
   Json json = describe(common, run, session.cache_bytes());
+  if (options.context > 0) json.update({{"context", options.context}, {"step", options.step}});
   json["perplexity"] = std::exp(mean);
   json["buckets"] = Json::array();
   std::printf("%s\n\n  %10s %10s %12s\n", heading(common, run, session.cache_bytes()).c_str(), "from", "to",
@@ -54,42 +61,6 @@ int run_ppl(PplOptions& options) {
   }
   std::printf("  %21s %12.2f   in %.1f s\n", "all", std::exp(mean), seconds);
   if (options.nll) json["nll"] = nll;
-  json["seconds"] = seconds;
-  write_json(common.json, json);
-  return 0;
-}
-
-int run_passkey(PasskeyCommandOptions& options) {
-  CommonOptions& common = options.common;
-  const Run run(common);
-  const Attention attention = run.attention(common, common.tokens);
-  Session session(run.model, attention, run.device, {.tokens = common.tokens + passkey_answer_tokens},
-                  kv_type_of(common.kv_type));
-  const auto start = std::chrono::steady_clock::now();
-  const std::vector<PasskeyTrial> trials = [&] {
-    const Progress progress("passkey");
-    return passkey_trials(session, run.tokenizer, {common.tokens, options.trials, options.seed}, std::ref(progress));
-  }();
-  const double seconds = seconds_since(start);
-
-  Json json = describe(common, run, session.cache_bytes());
-  json["seed"] = options.seed;
-  json["trials"] = Json::array();
-  Index correct = 0;
-  std::printf("%s\n\n  %6s %8s  %-7s answer\n", heading(common, run, session.cache_bytes()).c_str(), "depth", "key",
-              "");
-  for (const PasskeyTrial& trial : trials) {
-    correct += trial.correct ? 1 : 0;
-    const std::string answer = quoted(trial.answer);
-    std::printf("  %5.0f%% %8s  %-7s %s\n", trial.depth * 100, trial.expected.c_str(),
-                trial.correct ? "right" : "wrong", answer.c_str());
-    json["trials"].push_back({{"depth", trial.depth},
-                              {"expected", trial.expected},
-                              {"answer", Json::parse(answer)},
-                              {"correct", trial.correct}});
-  }
-  std::printf("  %td of %td, in %.1f s\n", correct, options.trials, seconds);
-  json["correct"] = correct;
   json["seconds"] = seconds;
   write_json(common.json, json);
   return 0;
@@ -106,18 +77,14 @@ Command add_ppl(CLI::App& app) {
       ->check(CLI::ExistingFile);
   command.add_option("--bucket", options->bucket, "positions per line of the table")
       ->check(CLI::Range(Index{1}, most_tokens));
+  command
+      .add_option("--context", options->context,
+                  "of rope, as the control: targets see so many tokens at most, in windows that move on by --step")
+      ->check(CLI::Range(Index{1}, most_tokens));
+  command.add_option("--step", options->step, "of --context, at most that; default half of it")
+      ->check(CLI::Range(Index{1}, most_tokens));
   command.add_flag("--nll", options->nll, "every token's negative log likelihood in the JSON");
   return {&command, [options] { return run_ppl(*options); }};
-}
-
-Command add_passkey(CLI::App& app) {
-  const auto options = std::make_shared<PasskeyCommandOptions>();
-  CLI::App& command = *app.add_subcommand("passkey", "find a five-digit key in a long text");
-  add_common_options(command, options->common, "tokens to read");
-  command.add_option("--trials", options->trials, "keys at as many depths; default 3")
-      ->check(CLI::Range(Index{1}, Index{1000}));
-  command.add_option("--seed", options->seed, "of the keys; default 1");
-  return {&command, [options] { return run_passkey(*options); }};
 }
 
 }  // namespace dca_lm
