@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
 
 #include "error.hpp"
 
@@ -90,7 +91,8 @@ AttentionChoice with_defaults(AttentionChoice choice, Index trained_window, Inde
   return choice;
 }
 
-Attention::Attention(const AttentionChoice& choice, const ModelRope& rope) : operator_(make(choice, rope)) {}
+Attention::Attention(const AttentionChoice& choice, const ModelRope& rope)
+    : operator_(make(choice, rope)), inter_(inter_selection(choice.inter)) {}
 
 Operator Attention::make(const AttentionChoice& choice, const ModelRope& rope) {
   const AttentionMethod& method = attention_method(choice.name);
@@ -126,17 +128,34 @@ std::unique_ptr<LayerCache> Attention::make_cache(KvType type, dca::CacheShape s
   }
   switch (type) {
     case KvType::float32:
-      return make_layer_cache<float>(operator_, shape, size);
+      return make_layer_cache<float>(operator_, inter_, shape, size);
     case KvType::half:
-      return make_layer_cache<Eigen::half>(operator_, shape, size);
+      return make_layer_cache<Eigen::half>(operator_, inter_, shape, size);
     case KvType::bfloat16:
-      return make_layer_cache<Eigen::bfloat16>(operator_, shape, size);
+      return make_layer_cache<Eigen::bfloat16>(operator_, inter_, shape, size);
     case KvType::int8:
-      return make_layer_cache<dca::Int8>(operator_, shape, size);
+      return make_layer_cache<dca::Int8>(operator_, inter_, shape, size);
     case KvType::int4:
-      return make_layer_cache<dca::Int4>(operator_, shape, size);
+      return make_layer_cache<dca::Int4>(operator_, inter_, shape, size);
   }
   throw Error("--kv-type: unknown");
+}
+
+InterSelection inter_selection(const std::string& text) {
+  if (text == "all") return dca::AllChunks{};
+  const std::size_t colon = text.find(':');
+  const char *const last = text.data() + text.size(), *const first =
+                                                          colon == text.npos ? last : text.data() + colon + 1;
+  Index keys = -1;
+  const auto [end, error] = std::from_chars(first, last, keys);
+  if (error == std::errc() && end == last && keys >= 0) {
+    constexpr Index most_first = 128;
+    const Index sinks = std::min(keys, most_first);
+    const std::string policy = text.substr(0, colon);
+    if (policy == "recent") return dca::FirstAndRecent{.first = sinks, .recent = keys - sinks};
+    if (policy == "top") return dca::TopBlocks{.keys = keys};
+  }
+  throw Error("--inter " + text + "; must be all, recent:N or top:N, with a number of keys");
 }
 
 KvType kv_type_of(const std::string& name) {

@@ -45,7 +45,8 @@ struct AttentionChoice {
   double rope_scale = 1.0;  // of methods that stretch frequencies; default max(1, tokens / trained window)
   Index sinks = 4;          // of streaming
   Index window = 0;  // of streaming, default the trained window less the sinks; of self-extend, default 1/4 of it
-  Index group = 0;   // of self-extend; default the smallest that keeps all positions in the trained window
+  std::string inter = "all";  // of dca, with any frequencies: all, recent:N or top:N keys of distant chunks
+  Index group = 0;            // of self-extend; default the smallest that keeps all positions in the trained window
 };
 
 /// The rotary embedding of a model: GGUF's Llama weights are permuted for interleaved pairs. frequency_divisors, one
@@ -63,8 +64,8 @@ AttentionChoice with_defaults(AttentionChoice choice, Index trained_window, Inde
 /// Causal attention of a model, as chosen.
 class Attention {
  public:
-  /// Throws dca_lm::Error for another name or a size of streaming or self-extend out of range, std::invalid_argument
-  /// for other numbers out of range.
+  /// Throws dca_lm::Error for another name, another `inter` or a size of streaming or self-extend out of range,
+  /// std::invalid_argument for other numbers out of range.
   Attention(const AttentionChoice& choice, const ModelRope& rope);
 
   /// A cache of one layer that this attention, which must outlive it, reads. Throws Error where head_dim does not suit
@@ -75,6 +76,10 @@ class Attention {
   static Operator make(const AttentionChoice& choice, const ModelRope& rope);
 
   Operator operator_;
+  InterSelection inter_;
 };
+
+/// What --inter says. Throws Error for anything but all, recent:N and top:N with N from 0 on.
+InterSelection inter_selection(const std::string& text);
 
 }  // namespace dca_lm

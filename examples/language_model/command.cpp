@@ -32,6 +32,8 @@ void add_common_options(CLI::App& command, CommonOptions& options) {
       ->check(CLI::Range(Index{1}, most_tokens));
   command.add_option("--local-window", attention.local_window, "of dca, intra; default 1/8 of the trained window")
       ->check(CLI::Range(Index{0}, most_tokens));
+  command.add_option("--inter", attention.inter,
+                     "of dca: keys of distant chunks to visit, all (default), recent:N or top:N");
   command.add_option("--rope-scale", attention.rope_scale, "of linear, ntk, yarn; default max(1, tokens / window)")
       ->check(CLI::Range(1.0, 1e6));
   command.add_option("--sinks", attention.sinks, "of streaming: first tokens that stay visible; default 4")
@@ -69,6 +71,7 @@ Json settings_of(const AttentionChoice& choice) {
   const AttentionMethod& method = attention_method(choice.name);
   Json settings = Json::object();
   if (method.has_chunks()) settings.update({{"chunk_size", choice.chunk_size}, {"local_window", choice.local_window}});
+  if (choice.inter != "all") settings["inter"] = choice.inter;
   if (method.stretch != Stretch::none) settings["rope_scale"] = choice.rope_scale;
   if (method.remapping == Remapping::streaming) settings.update({{"sinks", choice.sinks}, {"window", choice.window}});
   if (method.remapping == Remapping::self_extend) settings.update({{"window", choice.window}, {"group", choice.group}});

@@ -1,4 +1,5 @@
 #include "layer_cache_of.hpp"
 
-template std::unique_ptr<dca_lm::LayerCache> dca_lm::make_layer_cache<Eigen::half>(const Operator&, dca::CacheShape,
-                                                                                   const CacheSize&);
+template std::unique_ptr<dca_lm::LayerCache> dca_lm::make_layer_cache<Eigen::half>(const Operator&,
+                                                                                   const InterSelection&,
+                                                                                   dca::CacheShape, const CacheSize&);

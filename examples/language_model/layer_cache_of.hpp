@@ -6,12 +6,16 @@
 
 namespace dca_lm {
 
+template <class Attend>
+inline constexpr bool chooses_keys = std::is_same_v<Attend, dca::DualChunkAttention<float>>;
+
 /// Cache is a KeyValueCache or a PagedCache of the Attend's. Both show themselves to the operator as the same type, so
 /// that there is one kernel for the two.
 template <class Attend, class Cache>
 class LayerCacheOf final : public LayerCache {
  public:
-  LayerCacheOf(const Attend& attend, Cache cache) : attend_(attend), cache_(std::move(cache)) {}
+  LayerCacheOf(const Attend& attend, const InterSelection& inter, Cache cache)
+      : attend_(attend), inter_(inter), cache_(std::move(cache)) {}
 
   void append(const Eigen::ThreadPoolDevice& device, Index sequence, dca::TensorView<const float> key,
               dca::TensorView<const float> value) override {
@@ -22,8 +26,15 @@ class LayerCacheOf final : public LayerCache {
 
   void attend(const Eigen::ThreadPoolDevice& device, const RaggedQueries& queries, dca::TensorView<float> out,
               dca::Workspace& workspace) const override {
-    attend_(device, queries.rows, cache_.view(queries.sequences), out,
-            {.cu_seqlens = queries.cu_seqlens, .workspace = &workspace});
+    const auto run = [&](const auto& selection) {
+      attend_(device, queries.rows, cache_.view(queries.sequences), out,
+              {.cu_seqlens = queries.cu_seqlens, .workspace = &workspace}, selection);
+    };
+    if constexpr (chooses_keys<Attend>) {
+      std::visit(run, inter_);
+    } else {
+      run(dca::AllChunks{});
+    }
   }
 
   Index bytes() const override {
@@ -36,27 +47,34 @@ class LayerCacheOf final : public LayerCache {
 
  private:
   const Attend& attend_;
+  InterSelection inter_;
   Cache cache_;
 };
 
 template <class K, class Attend>
-std::unique_ptr<LayerCache> make_layer_cache_of(const Attend& attend, dca::CacheShape shape, const CacheSize& size) {
+std::unique_ptr<LayerCache> make_layer_cache_of(const Attend& attend, const InterSelection& inter,
+                                                dca::CacheShape shape, const CacheSize& size) {
+  if (!chooses_keys<Attend> && !std::holds_alternative<dca::AllChunks>(inter)) {
+    throw Error("--inter: only dca, with any frequencies, has distant chunks to choose from");
+  }
+  if (const auto* top = std::get_if<dca::TopBlocks>(&inter)) shape.summary_block = top->block;
   if (size.block_size == 0) {
     auto cache = attend.template make_cache<K>(shape, size.sequences, {.tokens = size.tokens});
-    return std::make_unique<LayerCacheOf<Attend, decltype(cache)>>(attend, std::move(cache));
+    return std::make_unique<LayerCacheOf<Attend, decltype(cache)>>(attend, inter, std::move(cache));
   }
   auto cache = attend.template make_paged_cache<K>(shape, size.tokens / size.block_size, size.block_size);
   for (Index sequence = 0; sequence < size.sequences; ++sequence) cache.add();
-  return std::make_unique<LayerCacheOf<Attend, decltype(cache)>>(attend, std::move(cache));
+  return std::make_unique<LayerCacheOf<Attend, decltype(cache)>>(attend, inter, std::move(cache));
 }
 
 template <class K>
-std::unique_ptr<LayerCache> make_layer_cache(const Operator& attend, dca::CacheShape shape, const CacheSize& size) {
+std::unique_ptr<LayerCache> make_layer_cache(const Operator& attend, const InterSelection& inter, dca::CacheShape shape,
+                                             const CacheSize& size) {
   return std::visit(
       [&](const auto& one) -> std::unique_ptr<LayerCache> {
         using Attend = std::decay_t<decltype(one)>;
         if constexpr (reads_storage<Attend, K>) {
-          return make_layer_cache_of<K>(one, shape, size);
+          return make_layer_cache_of<K>(one, inter, shape, size);
         } else {
           throw Error("--kv-type: this attention keeps keys and values as float alone");
         }

@@ -41,6 +41,29 @@ TEST_CASE("ppl writes the numbers of the attention that has them, and no others"
   check_refused(files.ppl("--tokens 100 --attention streaming --kv-type half"), "--kv-type: this attention keeps");
 }
 
+TEST_CASE("--inter chooses among the keys of distant chunks: with all of them nothing changes, without some it does") {
+  const Files files;
+  const auto perplexity = [&](const std::string& options) {
+    const Outcome outcome = run(files.ppl("--tokens 128 --chunk-size 12 --local-window 4 --json " +
+                                          files.results.path() + " --attention " + options));
+    INFO(outcome.output);
+    REQUIRE(outcome.exit_code == 0);
+    return json::parse(files.results.read()).at("perplexity").get<double>();
+  };
+  for (const std::string attention : {"dca", "dca --kv-type int8", "dca+ntk"}) {
+    const double all = perplexity(attention);
+    CHECK(perplexity(attention + " --inter all") == all);
+    CHECK(perplexity(attention + " --inter top:128") == all);
+    CHECK(perplexity(attention + " --inter recent:128") == all);
+    CHECK(perplexity(attention + " --inter top:0") != all);
+    CHECK(perplexity(attention + " --inter recent:0") != all);
+  }
+  for (const char* wrong : {"some", "top", "top:", "top:-1", "top:7x", "recent:1.5", ":4", "all:3"}) {
+    check_refused(files.ppl(std::string("--tokens 100 --attention dca --inter ") + wrong), "must be all, recent:N or");
+  }
+  check_refused(files.ppl("--tokens 100 --attention rope --inter top:8"), "--inter: only dca");
+}
+
 TEST_CASE("passkey and needle go over lengths and depths and draw a map of what was found") {
   const Files files;
   const std::string json_option = " --json " + files.results.path();
