@@ -8,6 +8,7 @@ namespace dca::bench {
 
 void add_prefill();
 void add_decode();
+void add_selection();
 void add_serving();
 void add_baselines();
 void add_register_tile();
@@ -43,6 +44,7 @@ int main(int argc, char** argv) {
   dca::bench::add_prefill();
   dca::bench::add_decode();
   dca::bench::add_serving();
+  dca::bench::add_selection();
   dca::bench::add_baselines();
   benchmark::RunSpecifiedBenchmarks();
   benchmark::Shutdown();
