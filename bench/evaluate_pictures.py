@@ -4,9 +4,10 @@ import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+from matplotlib.ticker import NullLocator
 
 from evaluate_results import by_order, score
-from plot import length_axis, style, tokens
+from plot import style, tokens
 
 # Okabe and Ito's colours, and their darker relatives: told apart by everyone together with the markers.
 METHODS = {
@@ -26,7 +27,7 @@ def save(figure, path):
 
 
 def draw_lines(axes, records):
-    """Perplexity over position, on a logarithmic axis that ends where all is lost; bars are standard errors."""
+    """Perplexity over position, with standard errors; the lowest and the highest."""
     records = sorted(records, key=lambda record: (by_order(record["attention"]), -record["tokens"]))
     best = min(bucket["perplexity"] for record in records for bucket in record["buckets"])
     seen = set()
@@ -42,18 +43,24 @@ def draw_lines(axes, records):
         axes.errorbar(at, values, yerr=errors, label=label, color=colour, marker=marker, markersize=4,
                       linestyle="--" if record["attention"] == "control" or again else "-",
                       linewidth=2.2 if record["attention"] == "dca" else 1.2, elinewidth=0.8)
-    axes.set_yscale("log")
-    axes.set_ylim(0.85 * best, 40 * best)
-    axes.set_yticks([best_tick for best_tick in (10, 20, 50, 100, 200, 500, 1000) if 0.85 * best < best_tick < 40 * best])
-    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    longest = max(record["tokens"] for record in records)
+    places = [longest * eighth // 8 for eighth in range(9)]
+    axes.set_xticks(places, [tokens(place) for place in places])
     axes.set_xlabel("position in the text, tokens")
     axes.set_ylabel("perplexity")
-    axes.xaxis.set_major_formatter(lambda value, _: tokens(value))
+    return best, max(bucket["perplexity"] for record in records for bucket in record["buckets"])
 
 
 def draw_perplexity(records, path):
     figure, axes = plt.subplots(figsize=(9.5, 6), layout="constrained")
-    draw_lines(axes, records)
+    low, high = draw_lines(axes, records)
+    axes.set_yscale("log")
+    limits = 0.85 * low, min(1.2 * high, 40 * low)  # all is lost beyond
+    ticks = [digit * 10**power for power in range(7) for digit in (1, 2, 3, 5)]
+    ticks = [tick for tick in ticks if limits[0] < tick < limits[1]]
+    axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.set_ylim(*limits)
     axes.set_title("Perplexity over position (bars: standard error)", fontsize=13)
     figure.legend(loc="outside lower center", ncols=3)
     save(figure, path)
@@ -76,7 +83,8 @@ def draw_heat_maps(records, kind, title, path):
         for y, row in enumerate(cells):
             for x, cell in enumerate(row):
                 if cell:
-                    axes.text(x, y, f"{sum(t['correct'] for t in cell)}/{len(cell)}", ha="center", va="center", fontsize=9)
+                    found = f"{sum(t['correct'] for t in cell)}/{len(cell)}"
+                    axes.text(x, y, found, ha="center", va="center", fontsize=9)
         axes.set_xticks(range(len(lengths)), [tokens(length) for length in lengths])
         axes.set_yticks(range(len(depths)), [f"{depth:.0%}" for depth in depths])
         axes.set_title(METHODS[method][0])
@@ -95,9 +103,7 @@ def draw_ablation(records, path):
     trials = [record for record in records if record["kind"] == "passkey"]
     figure, grid = plt.subplots(1, 2 if trials else 1, squeeze=False, figsize=(10.5, 4.6), layout="constrained")
     if lines:
-        draw_lines(grid[0][0], lines)
-        low = min(bucket["perplexity"] for record in lines for bucket in record["buckets"])
-        high = max(bucket["perplexity"] for record in lines for bucket in record["buckets"])
+        low, high = draw_lines(grid[0][0], lines)
         grid[0][0].set_ylim(0.9 * low, 1.15 * high)
         grid[0][0].legend()
     if trials:

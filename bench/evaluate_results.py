@@ -38,6 +38,10 @@ def trial_records(one, result):
     return [{"kind": kind, "attention": one.attention, "seed": one.seed, **trial} for trial in result["trials"]]
 
 
+def place(trial):
+    return trial["tokens"], trial["depth"], trial["seed"]
+
+
 def collect(out, window, chosen, runner):
     """Part -> records. The ablation shows the whole of Dual Chunk Attention beside its parts, from the other parts."""
     records = {part: [] for part in evaluate_plan.PARTS}
@@ -55,9 +59,11 @@ def collect(out, window, chosen, runner):
     for record in [record for record in records["perplexity"] if record["attention"] == "dca"][:1]:
         for tokens in lengths:
             cut = [bucket for bucket in record["buckets"] if bucket["to"] <= tokens]
-            records["ablation"].append({**record, "tokens": tokens, "buckets": cut, "perplexity": mean_of(cut)})
+            records["ablation"].append({**record, "tokens": tokens, "buckets": cut, "perplexity": mean_of(cut),
+                                        "seconds": None, "tokens_per_second": None})  # those are of the whole run
+    asked = {place(record) for record in records["ablation"] if record["kind"] == "passkey"}
     records["ablation"] += [record for record in records["passkey"]
-                            if record["attention"] == "dca" and record["tokens"] in lengths]
+                            if record["attention"] == "dca" and place(record) in asked]
     for part in ("perplexity", "ablation"):
         for record in records[part]:
             if record["kind"] == "perplexity":
@@ -91,9 +97,9 @@ def perplexity_table(records):
                  for record in records]
         lines.append(f"{bucket['from']:7} {bucket['to']:7}" + "".join(cells))
     lines.append(f"{'all':>15}" + "".join(f"{record['perplexity']:12.2f}" for record in records))
-    beyond = [record["beyond_window"] for record in records]
-    lines.append(f"{'beyond window':>15}" + "".join(f"{x:12.2f}" if x else f"{'':12}" for x in beyond))
-    lines.append(f"{'tokens/s':>15}" + "".join(f"{record['tokens_per_second']:12.0f}" for record in records))
+    for title, key, digits in (("beyond window", "beyond_window", 2), ("tokens/s", "tokens_per_second", 0)):
+        cells = [f"{r[key]:12.{digits}f}" if r[key] is not None else f"{'':12}" for r in records]
+        lines.append(f"{title:>15}" + "".join(cells))
     return "\n".join(lines)
 
 
@@ -114,7 +120,7 @@ def retrieval_table(records, kind):
         share, error = score(row)
         chance = ""
         if kind == "needle":
-            chance = f"   right word's chance {sum(t['probability'] for t in row) / len(row):.0%} of ten words"
+            chance = f"   probability of the right word of ten: {sum(t['probability'] for t in row) / len(row):.0%}"
         lines.append(f"{attention:12} {tokens:7}" + "".join(cells) + f"   {share:4.0%} +- {error:.0%}{chance}")
     return "\n".join(lines)
 
