@@ -36,6 +36,7 @@ int run_ppl(PplOptions& options) {
     throw Error("--tokens " + std::to_string(common.tokens) + "; " + options.text + " has " +
                 std::to_string(tokens.size()) + ", and one more is needed to score the last");
   }
+  const std::size_t text_tokens = tokens.size();
   tokens.resize(static_cast<std::size_t>(common.tokens) + 1);
   const Index room = options.context == 0 ? common.tokens : std::min(options.context, common.tokens);
   Session session(run.model, attention, run.device, {.tokens = room}, kv_type_of(common.kv_type));
@@ -51,6 +52,7 @@ int run_ppl(PplOptions& options) {
 
   Json json = describe(common, run, session.cache_bytes());
   if (options.context > 0) json.update({{"context", options.context}, {"step", options.step}});
+  json["text_tokens"] = text_tokens;
   json["perplexity"] = std::exp(mean);
   json["buckets"] = Json::array();
   std::printf("%s\n\n  %10s %10s %12s\n", heading(common, run, session.cache_bytes()).c_str(), "from", "to",

@@ -35,6 +35,7 @@ TEST_CASE("ppl writes the perplexity of the text, whole and by bucket, as JSON")
     const std::vector<double> nll = model.negative_log_likelihoods(choice, tokens);
     CHECK(written.at("attention").get<std::string>() == choice.name);
     CHECK(written.at("tokens").get<int>() == 150);
+    CHECK(written.at("text_tokens").get<std::size_t>() == model.tokenizer().encode(files.sentences).size());
     CHECK(written.at("seconds").get<double>() >= 0);
     CHECK(written.at("perplexity").get<double>() == dca_test::Approx(perplexity(nll, 0, 150)).epsilon(1e-9));
     CHECK(written.at("nll").get<std::vector<double>>().size() == 150);

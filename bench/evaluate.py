@@ -1,0 +1,186 @@
+"""Measures what a model makes of texts beyond its trained window, with Dual Chunk Attention and with other methods.
+
+Run by script/evaluate, which makes what it needs. Every measurement is one call of dca_lm and one JSON file under
+OUT/measurements; those that are there are not made again, so that a run can be stopped and gone on with. At the end
+each part has a JSON file, a table and a picture in OUT.
+"""
+
+import argparse
+import hashlib
+import json
+import pathlib
+import subprocess
+import sys
+import time
+
+import evaluate_pictures
+import evaluate_plan
+import evaluate_results
+
+MINUTES = {"full": 117, "quick": 9}
+
+
+class Progress:
+    """A bar with the time left, on standard error, where that is a terminal."""
+
+    def __init__(self, total):
+        self.total, self.done, self.factor = total, 0.0, 1.0  # estimated seconds; how much longer they really are
+        self._shown = sys.stderr.isatty()
+
+    def show(self, what, passed, estimate):
+        if not self._shown:
+            return
+        part = min(passed / self.factor, 0.98 * estimate)
+        share = min(1.0, (self.done + part) / self.total)
+        left = (self.total - self.done - part) * self.factor
+        full = int(30 * share)
+        sys.stderr.write(f"\r\033[K[{'#' * full}{'.' * (30 - full)}] {share:4.0%} {left / 60:4.0f} min left  {what}")
+        sys.stderr.flush()
+
+    def add(self, estimate, seconds):
+        """Later estimates follow what the measurements so far have taken."""
+        known = self.done * self.factor + seconds
+        self.done += estimate
+        self.factor = known / self.done
+
+    def clear(self):
+        if self._shown:
+            sys.stderr.write("\r\033[K")
+            sys.stderr.flush()
+
+
+class Runner:
+    def __init__(self, program, model, folder):
+        self._program, self._model, self._folder = program, model, folder
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def path(self, name):
+        return self._folder / f"{name}.json"
+
+    def result(self, name):
+        return json.loads(self.path(name).read_text()) if self.path(name).exists() else None
+
+    def measure(self, name, arguments, tick=lambda passed: None):
+        """The result of a call of dca_lm: what is there, or a new one."""
+        known = self.result(name)
+        if known is not None:
+            return known
+        unfinished = self.path(name).with_suffix(".unfinished")
+        command = [self._program, arguments[0], "--model", self._model, *arguments[1:], "--json", str(unfinished)]
+        start = time.monotonic()
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+            try:
+                while True:
+                    try:
+                        output, _ = process.communicate(timeout=1)
+                        break
+                    except subprocess.TimeoutExpired:
+                        tick(time.monotonic() - start)
+            except BaseException:
+                process.terminate()
+                raise
+        if process.returncode != 0:
+            sys.exit(f"\nbench/evaluate.py: {' '.join(command)}\n{output}")
+        result = json.loads(unfinished.read_text())
+        result["wall_seconds"] = time.monotonic() - start
+        unfinished.write_text(json.dumps(result) + "\n")
+        unfinished.rename(self.path(name))
+        return result
+
+
+def check_inputs(out, model, text):
+    """Results of one model and one text to a folder."""
+    digest = lambda path: hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest()
+    inputs = {"model": pathlib.Path(model).name, "model_sha256": digest(model), "text": pathlib.Path(text).name,
+              "text_sha256": digest(text)}
+    known = out / "inputs.json"
+    if known.exists() and json.loads(known.read_text()) != inputs:
+        sys.exit(f"bench/evaluate.py: {out} has results of another model or text; give another folder with --json")
+    known.write_text(json.dumps(inputs, indent=1) + "\n")
+
+
+def calibrate(runner, text):
+    """Two short runs that tell how fast this machine is, and the second's result."""
+    runs = []
+    for tokens in (1024, 4096):
+        arguments = ["ppl", "--text", text, "--tokens", str(tokens), "--attention", "rope"]
+        runs.append(runner.measure(f"calibration-{tokens}", arguments))
+    return evaluate_plan.Speed(*runs), runs[1]
+
+
+def print_plan(chosen, cut, short, runner, speed):
+    print(f"\n{'part':36} {'measurements':>12} {'there':>6} {'minutes':>8}")
+    total = 0.0
+    for part, title in evaluate_plan.PARTS.items():
+        of_part = [one for one in chosen if one.part == part]
+        there = [one for one in of_part if runner.result(one.name) is not None]
+        minutes = sum(speed.seconds(one.work) for one in of_part if one not in there) / 60
+        total += minutes
+        print(f"{title:36} {len(of_part):12} {len(there):6} {minutes:8.0f}")
+    print(f"{'all':36} {len(chosen):12} {'':6} {total:8.0f}   by the speed of two short runs on this machine")
+    if cut:
+        print("\nleft out, for they do not fit the time:")
+    for one in cut:
+        print(f"  {one.title} ({speed.seconds(one.work) / 60:.0f} min)")
+    if short:
+        print("\nleft out, for the text is too short: " + "; ".join(one.title for one in short))
+    sys.stdout.flush()
+
+
+def planned(out, mode, measurements, speed, text_tokens):
+    """A plan is made once, so that a run that goes on does not change its mind."""
+    path = out / f"plan-{mode}.json"
+    if path.exists():
+        names = json.loads(path.read_text())
+        pick = lambda key: [one for one in measurements if one.name in names[key]]
+        return pick("chosen"), pick("cut"), pick("short")
+    plan = evaluate_plan.choose(measurements, speed, 60 * MINUTES[mode], text_tokens)
+    names = {key: [one.name for one in ones] for key, ones in zip(("chosen", "cut", "short"), plan)}
+    path.write_text(json.dumps(names, indent=1) + "\n")
+    return plan
+
+
+def measure_all(chosen, runner, speed):
+    todo = [one for one in chosen if runner.result(one.name) is None]
+    progress = Progress(sum(speed.seconds(one.work) for one in todo) or 1.0)
+    for k, one in enumerate(todo):
+        estimate = speed.seconds(one.work)
+        tick = lambda passed: progress.show(f"{k + 1} of {len(todo)}, {one.title}", passed, estimate)
+        tick(0.0)
+        result = runner.measure(one.name, one.arguments, tick)
+        progress.add(estimate, result["wall_seconds"])
+        progress.clear()
+        print(f"  {one.title}: {result['wall_seconds']:.0f} s", flush=True)
+
+
+def main():
+    parser = argparse.ArgumentParser(description="Evaluates a model beyond its trained window.")
+    parser.add_argument("--program", required=True, help="dca_lm")
+    parser.add_argument("--model", required=True, help="GGUF file")
+    parser.add_argument("--text", required=True, help="UTF-8 file")
+    parser.add_argument("--out", required=True, type=pathlib.Path, help="folder of the results")
+    parser.add_argument("--quick", action="store_true", help="a few short measurements")
+    arguments = parser.parse_args()
+    mode = "quick" if arguments.quick else "full"
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    check_inputs(arguments.out, arguments.model, arguments.text)
+    runner = Runner(arguments.program, arguments.model, arguments.out / "measurements")
+    speed, calibration = calibrate(runner, arguments.text)
+    catalogue = evaluate_plan.quick if arguments.quick else evaluate_plan.full
+    measurements = catalogue(calibration["trained_window"], arguments.text, speed)
+    plan = planned(arguments.out, mode, measurements, speed, calibration["text_tokens"])
+    print(f"{pathlib.Path(arguments.model).name}, trained on {calibration['trained_window']} tokens;"
+          f" {calibration['threads']} threads, {calibration['instruction_set']}")
+    print_plan(*plan, runner, speed)
+    print("\nmeasured:")
+    measure_all(plan[0], runner, speed)
+    records = evaluate_results.collect(arguments.out, calibration["trained_window"], plan[0], runner)
+    print(evaluate_results.write(arguments.out, records))
+    evaluate_pictures.draw(arguments.out, records)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit("\nstopped; the same command goes on")

@@ -1,0 +1,155 @@
+"""From the measurements of script/evaluate to a JSON file and a table for each part."""
+
+import json
+import math
+
+import evaluate_plan
+
+ORDER = ("dca", "dca+ntk", "dca+yarn", "rope", "linear", "ntk", "yarn", "self-extend", "streaming", "control",
+         "intra", "intra+inter")
+
+
+def by_order(attention):
+    return ORDER.index(attention) if attention in ORDER else len(ORDER)
+
+
+def buckets(result):
+    """Perplexity of each bucket and its standard error, from the likelihoods of its tokens."""
+    found = []
+    for bucket in result["buckets"]:
+        nll = result["nll"][bucket["from"]:bucket["to"]]
+        mean = sum(nll) / len(nll)
+        spread = sum((value - mean) ** 2 for value in nll) / max(1, len(nll) - 1)
+        error = bucket["perplexity"] * math.sqrt(spread / len(nll))
+        found.append({"from": bucket["from"], "to": bucket["to"], "perplexity": bucket["perplexity"], "error": error})
+    return found
+
+
+def perplexity_record(one, result):
+    numbers = {key: result[key] for key in ("chunk_size", "local_window", "rope_scale", "sinks", "window", "group",
+                                            "context", "step") if key in result}
+    return {"kind": "perplexity", "attention": one.attention, "tokens": one.tokens, **numbers,
+            "perplexity": result["perplexity"], "seconds": result["seconds"],
+            "tokens_per_second": one.tokens / result["seconds"], "buckets": buckets(result)}
+
+
+def trial_records(one, result):
+    kind = one.arguments[0]
+    return [{"kind": kind, "attention": one.attention, "seed": one.seed, **trial} for trial in result["trials"]]
+
+
+def place(trial):
+    return trial["tokens"], trial["depth"], trial["seed"]
+
+
+def collect(out, window, chosen, runner):
+    """Part -> records. The ablation shows the whole of Dual Chunk Attention beside its parts, from the other parts."""
+    records = {part: [] for part in evaluate_plan.PARTS}
+    for one in chosen:
+        result = runner.result(one.name)
+        if one.part == "tune":
+            records["tune"] = result["tried"]
+            (out / "dual_chunk_attention_config.json").write_text(
+                json.dumps({"dual_chunk_attention_config": result["dual_chunk_attention_config"]}, indent=2) + "\n")
+        elif one.arguments[0] == "ppl":
+            records[one.part].append(perplexity_record(one, result))
+        else:
+            records[one.part] += trial_records(one, result)
+    lengths = {record["tokens"] for record in records["ablation"] if record["kind"] == "perplexity"}
+    for record in [record for record in records["perplexity"] if record["attention"] == "dca"][:1]:
+        for tokens in lengths:
+            cut = [bucket for bucket in record["buckets"] if bucket["to"] <= tokens]
+            records["ablation"].append({**record, "tokens": tokens, "buckets": cut, "perplexity": mean_of(cut),
+                                        "seconds": None, "tokens_per_second": None})  # those are of the whole run
+    asked = {place(record) for record in records["ablation"] if record["kind"] == "passkey"}
+    records["ablation"] += [record for record in records["passkey"]
+                            if record["attention"] == "dca" and place(record) in asked]
+    for part in ("perplexity", "ablation"):
+        for record in records[part]:
+            if record["kind"] == "perplexity":
+                beyond = [bucket for bucket in record["buckets"] if bucket["from"] >= window]
+                record["beyond_window"] = mean_of(beyond) if beyond else None
+    return records
+
+
+def mean_of(parts):
+    tokens = sum(bucket["to"] - bucket["from"] for bucket in parts)
+    return math.exp(sum((bucket["to"] - bucket["from"]) * math.log(bucket["perplexity"]) for bucket in parts) / tokens)
+
+
+def score(trials):
+    """Share found, and its standard error (that of the rule of succession: not 0 for few trials that agree)."""
+    right = sum(trial["correct"] for trial in trials)
+    guess = (right + 1) / (len(trials) + 2)
+    return right / len(trials), math.sqrt(guess * (1 - guess) / (len(trials) + 2))
+
+
+def perplexity_table(records):
+    records = sorted((r for r in records if r["kind"] == "perplexity"),
+                     key=lambda r: (by_order(r["attention"]), r["tokens"]))
+    if not records:
+        return ""
+    longest = max(records, key=lambda r: r["tokens"])["buckets"]
+    columns = [f"{record['attention']:>12}" for record in records]
+    lines = [f"{'tokens':>15}" + "".join(columns)]
+    for k, bucket in enumerate(longest):
+        cells = [f"{record['buckets'][k]['perplexity']:12.2f}" if k < len(record["buckets"]) else f"{'':12}"
+                 for record in records]
+        lines.append(f"{bucket['from']:7} {bucket['to']:7}" + "".join(cells))
+    lines.append(f"{'all':>15}" + "".join(f"{record['perplexity']:12.2f}" for record in records))
+    for title, key, digits in (("beyond window", "beyond_window", 2), ("tokens/s", "tokens_per_second", 0)):
+        cells = [f"{r[key]:12.{digits}f}" if r[key] is not None else f"{'':12}" for r in records]
+        lines.append(f"{title:>15}" + "".join(cells))
+    return "\n".join(lines)
+
+
+def retrieval_table(records, kind):
+    trials = [record for record in records if record["kind"] == kind]
+    depths = sorted({trial["depth"] for trial in trials})
+    if not trials:
+        return ""
+    lines = [f"{'attention':12} {'tokens':>7}" + "".join(f"{depth:>7.0%}" for depth in depths) + "    found"]
+    for attention, tokens in sorted({(t["attention"], t["tokens"]) for t in trials},
+                                    key=lambda row: (by_order(row[0]), row[1])):
+        row = [t for t in trials if t["attention"] == attention and t["tokens"] == tokens]
+        cells = []
+        for depth in depths:
+            cell = [t for t in row if t["depth"] == depth]
+            right = sum(t["correct"] for t in cell)
+            cells.append(f"{right:>5}/{len(cell)}" if cell else f"{'':7}")
+        share, error = score(row)
+        chance = ""
+        if kind == "needle":
+            chance = f"   probability of the right word of ten: {sum(t['probability'] for t in row) / len(row):.0%}"
+        lines.append(f"{attention:12} {tokens:7}" + "".join(cells) + f"   {share:4.0%} +- {error:.0%}{chance}")
+    return "\n".join(lines)
+
+
+def tune_table(records):
+    if not records:
+        return ""
+    lines = [f"{'chunk_size':>10} {'local_window':>12} {'perplexity':>10} {'above the best':>18} {'tokens/s':>9}"]
+    for one in sorted(records, key=lambda one: (one["chunk_size"], one["local_window"])):
+        lines.append(f"{one['chunk_size']:10} {one['local_window']:12} {one['perplexity']:10.2f}"
+                     f" {one['above_best']:9.2%} +- {one['above_best_error']:.2%}  {one['tokens_per_second']:9.0f}")
+    return "\n".join(lines)
+
+
+def table(part, records):
+    if part == "tune":
+        return tune_table(records)
+    tables = [perplexity_table(records), retrieval_table(records, "passkey"), retrieval_table(records, "needle")]
+    return "\n\n".join(text for text in tables if text)
+
+
+def write(out, records):
+    """Writes the JSON and the table of each part; all the tables."""
+    texts = []
+    for part, title in evaluate_plan.PARTS.items():
+        if not records[part]:
+            continue
+        (out / f"{part}.json").write_text(json.dumps(records[part], indent=1) + "\n")
+        text = f"{title}\n\n{table(part, records[part])}\n"
+        (out / f"{part}.txt").write_text(text)
+        texts.append(text)
+    return "\n" + "\n".join(texts)
