@@ -4,7 +4,7 @@
 
 Headings get the anchors that repository hosts give them, links between pages become references, pictures are embedded
 as they are, and links to files that the site does not have become text. Of a header, its opening comment becomes its
-description.
+description, and what is private is left out.
 """
 
 import pathlib
@@ -62,7 +62,14 @@ def markdown(page, text):
     return "\n".join(out) + "\n"
 
 
-def header(text):
+def examples():
+    """A page for each example, under the first sentence of its opening comment."""
+    for path in sorted((ROOT / "examples").glob("*.cpp")):
+        comment = re.match(r"(?:// .*\n)*", path.read_text(encoding="utf-8"))[0].replace("// ", "").replace("\n", " ")
+        yield f"/// \\example {path.name}\n/// {comment.split('. ')[0].strip() or 'The example of the README'}\n"
+
+
+def header(path, text):
     lines = text.splitlines()
     if lines and lines[0].startswith("// "):
         lines[0] = "/// \\file\n/" + lines[0]
@@ -70,6 +77,16 @@ def header(text):
             if not lines[k].startswith("//"):
                 break
             lines[k] = "/" + lines[k]
+    hidden = False
+    for k, line in enumerate(lines):  # what is private is left out
+        if line == " private:":
+            hidden = True
+            lines[k] += "\n/// \\cond"
+        elif hidden and line in (" public:", "};"):
+            hidden = False
+            lines[k] = "/// \\endcond\n" + line
+    if path.name == "dca.hpp":
+        lines += [*examples()]
     return "\n".join(lines) + "\n"
 
 
@@ -77,7 +94,7 @@ def main():
     path = pathlib.Path(sys.argv[1]).resolve()
     text = path.read_text(encoding="utf-8")
     sys.stdout.reconfigure(encoding="utf-8")
-    sys.stdout.write(markdown(path, text) if path.suffix == ".md" else header(text))
+    sys.stdout.write(markdown(path, text) if path.suffix == ".md" else header(path, text))
 
 
 if __name__ == "__main__":
