@@ -1,3 +1,4 @@
+// The part for keys of all older chunks.
 #pragma once
 
 #include "dca/positions/chunk_part.hpp"

@@ -1,3 +1,4 @@
+// The part for keys of the query's own chunk.
 #pragma once
 
 #include "dca/positions/chunk_part.hpp"

@@ -1,3 +1,4 @@
+// The part for keys of the chunk before.
 #pragma once
 
 #include "dca/positions/chunk_part.hpp"

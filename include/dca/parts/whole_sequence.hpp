@@ -1,3 +1,4 @@
+// The part that cuts nothing: plain causal attention.
 #pragma once
 
 #include "dca/positions/chunk_part.hpp"

@@ -24,7 +24,8 @@ auto view_outermost_first(Tensor& tensor) {
     if constexpr (rank == 3) return Extents{0, 0, 0};
     if constexpr (rank == 4) return Extents{0, 0, 0, 0};
   }();
-  for (int k = 0; k < rank; ++k) shape[k] = tensor.dimension(is_row_major<Tensor> ? k : rank - 1 - k);
+  const auto& sizes = tensor.dimensions();
+  for (int k = 0; k < rank; ++k) shape[k] = sizes[static_cast<std::size_t>(is_row_major<Tensor> ? k : rank - 1 - k)];
   return contiguous<Element>(tensor.data(), shape);
 }
 
