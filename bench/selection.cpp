@@ -7,9 +7,8 @@ namespace {
 
 constexpr Index head_dim = 64, budget = 2048;
 
-DualChunkAttention<float> make_attention() {
-  return DualChunkAttention<float>({.chunks = ChunkConfig{.chunk_size = 6144, .local_window = 1024},
-                                    .rope = RotaryEmbedding(plain_frequencies(head_dim, 10000.0))});
+DualChunkAttention<float> make_attention(const Shape& shape) {
+  return DualChunkAttention<float>({.chunks = shape.chunks, .rope = rope_of(shape)});
 }
 
 template <class Selection>
@@ -23,14 +22,12 @@ Selection policy() {
   }
 }
 
-/// A sequence of state.range(0) tokens, one head, on state.range(1) threads.
 template <class Selection>
 void prefill(benchmark::State& state) {
-  const Index length = state.range(0);
-  const int threads = static_cast<int>(state.range(1));
-  Problem<float> problem({length, head_dim, 1, 1, {6144, 1024}, threads});
-  const Device device(threads);
-  const auto attention = make_attention();
+  const Shape shape(state);
+  Problem<float> problem(shape);
+  const Device device(shape.threads);
+  const auto attention = make_attention(shape);
   for (auto _ : state) {
     attention(*device, blhd(problem.query), blhd(problem.key), blhd(problem.value), blhd(problem.out), {},
               policy<Selection>());
@@ -39,17 +36,18 @@ void prefill(benchmark::State& state) {
   state.counters["scratch_bytes"] = device.scratch_bytes();
 }
 
-/// A token of a sequence with state.range(0) tokens in a cache, 8 heads on 2 kv_heads.
+/// The newest token of a sequence in a cache.
 template <class Selection>
 void decode(benchmark::State& state) {
-  const Index length = state.range(0);
-  const int threads = static_cast<int>(state.range(1));
-  Problem<float> problem({length, head_dim, 8, 2, {6144, 1024}, threads});
-  const Device device(threads);
-  const auto attention = make_attention();
-  auto cache = attention.make_cache<float>(
-      {.kv_heads = 2, .head_dim = head_dim, .v_head_dim = head_dim, .summary_block = TopBlocks{.keys = 0}.block}, 1,
-      {.tokens = length});
+  const Shape shape(state);
+  Problem<float> problem(shape);
+  const Device device(shape.threads);
+  const auto attention = make_attention(shape);
+  auto cache = attention.make_cache<float>({.kv_heads = shape.kv_heads,
+                                            .head_dim = shape.head_dim,
+                                            .v_head_dim = shape.head_dim,
+                                            .summary_block = TopBlocks{.keys = budget}.block},
+                                           1, {.tokens = shape.length});
   cache.append(*device, blhd(problem.key), blhd(problem.value));
   auto query = blhd(problem.query), out = blhd(problem.out);
   query.shape[1] = out.shape[1] = 1;
@@ -60,23 +58,25 @@ void decode(benchmark::State& state) {
   }
 }
 
-/// `most`: the longest that is measured; attention to all keys grows with the square.
-void add(const std::string& name, void (*function)(benchmark::State&), Index most) {
+/// From 8192 tokens to `most`; attention to all keys grows with the square.
+void add(const std::string& name, void (*function)(benchmark::State&), Index heads, Index kv_heads, Index most) {
   auto* const bench = benchmark::RegisterBenchmark(("selection/" + name).c_str(), function);
-  bench->ArgNames({"L", "threads"})->UseRealTime()->Unit(benchmark::kMillisecond);
-  for (Index length = 8192; length <= most; length *= 2) bench->Args({length, 1});
+  bench->ArgNames(Shape::argument_names())->UseRealTime()->Unit(benchmark::kMillisecond);
+  for (Index length = 8192; length <= most; length *= 2) {
+    bench->Args({length, head_dim, heads, kv_heads, 6144, 1024, 1});
+  }
 }
 
 }  // namespace
 
 void add_selection() {
   constexpr Index longest = 262144, longest_of_all = 131072;
-  add("prefill/all", prefill<AllChunks>, longest_of_all);
-  add("prefill/recent", prefill<FirstAndRecent>, longest);
-  add("prefill/top", prefill<TopBlocks>, longest);
-  add("decode/all", decode<AllChunks>, longest);
-  add("decode/recent", decode<FirstAndRecent>, longest);
-  add("decode/top", decode<TopBlocks>, longest);
+  add("prefill/all", prefill<AllChunks>, 1, 1, longest_of_all);
+  add("prefill/recent", prefill<FirstAndRecent>, 1, 1, longest);
+  add("prefill/top", prefill<TopBlocks>, 1, 1, longest);
+  add("decode/all", decode<AllChunks>, 8, 2, longest);
+  add("decode/recent", decode<FirstAndRecent>, 8, 2, longest);
+  add("decode/top", decode<TopBlocks>, 8, 2, longest);
 }
 
 }  // namespace dca::bench

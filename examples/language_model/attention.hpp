@@ -45,8 +45,8 @@ struct AttentionChoice {
   double rope_scale = 1.0;  // of methods that stretch frequencies; default max(1, tokens / trained window)
   Index sinks = 4;          // of streaming
   Index window = 0;  // of streaming, default the trained window less the sinks; of self-extend, default 1/4 of it
+  Index group = 0;   // of self-extend; default the smallest that keeps all positions in the trained window
   std::string inter = "all";  // of dca, with any frequencies: all, recent:N or top:N keys of distant chunks
-  Index group = 0;            // of self-extend; default the smallest that keeps all positions in the trained window
 };
 
 /// The rotary embedding of a model: GGUF's Llama weights are permuted for interleaved pairs. frequency_divisors, one

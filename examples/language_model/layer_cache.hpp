@@ -20,6 +20,7 @@ struct RaggedQueries {
   dca::TensorView<const float> rows;
   std::span<const Index> sequences;
   std::span<const Index> cu_seqlens;
+  std::vector<dca::ChosenBlocks>* chosen = nullptr;  // where to append what a policy chose
 };
 
 /// A cache of the library behind one interface for all types of storage, with the operator that reads it: which of them

@@ -28,7 +28,7 @@ class LayerCacheOf final : public LayerCache {
               dca::Workspace& workspace) const override {
     const auto run = [&](const auto& selection) {
       attend_(device, queries.rows, cache_.view(queries.sequences), out,
-              {.cu_seqlens = queries.cu_seqlens, .workspace = &workspace}, selection);
+              {.cu_seqlens = queries.cu_seqlens, .workspace = &workspace, .chosen = queries.chosen}, selection);
     };
     if constexpr (chooses_keys<Attend>) {
       std::visit(run, inter_);

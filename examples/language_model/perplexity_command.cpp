@@ -14,8 +14,24 @@ struct PplOptions {
   CommonOptions common;
   std::string text;
   Index bucket = 2048, context = 0, step = 0;
-  bool nll = false;
+  bool nll = false, chosen = false;
 };
+
+/// A record per layer, kv_head and block of queries; positions are [first, last), blocks those of `block_size` keys.
+Json described(const std::vector<std::vector<dca::ChosenBlocks>>& layers) {
+  Json json = Json::array();
+  for (std::size_t layer = 0; layer < layers.size(); ++layer) {
+    for (const auto& [query, blocks] : layers[layer]) {
+      json.push_back({{"layer", layer},
+                      {"kv_head", query.kv_head},
+                      {"first_query", query.queries.first},
+                      {"last_query", query.queries.last},
+                      {"keys", query.keys.last},
+                      {"blocks", blocks}});
+    }
+  }
+  return json;
+}
 
 void check_context(const PplOptions& options) {
   if (options.context == 0 && options.step > 0) throw Error("--step; is of --context");
@@ -40,6 +56,8 @@ int run_ppl(PplOptions& options) {
   tokens.resize(static_cast<std::size_t>(common.tokens) + 1);
   const Index room = options.context == 0 ? common.tokens : std::min(options.context, common.tokens);
   Session session(run.model, attention, run.device, {.tokens = room}, kv_type_of(common.kv_type));
+  std::vector<std::vector<dca::ChosenBlocks>> chosen;
+  if (options.chosen) session.record(&chosen);
   const auto start = std::chrono::steady_clock::now();
   const std::vector<double> nll = [&] {
     const Progress progress("perplexity");
@@ -63,6 +81,7 @@ int run_ppl(PplOptions& options) {
   }
   std::printf("  %21s %12.2f   in %.1f s\n", "all", std::exp(mean), seconds);
   if (options.nll) json["nll"] = nll;
+  if (options.chosen) json["chosen"] = described(chosen);
   json["seconds"] = seconds;
   write_json(common.json, json);
   return 0;
@@ -86,6 +105,7 @@ Command add_ppl(CLI::App& app) {
   command.add_option("--step", options->step, "of --context, at most that; default half of it")
       ->check(CLI::Range(Index{1}, most_tokens));
   command.add_flag("--nll", options->nll, "every token's negative log likelihood in the JSON");
+  command.add_flag("--chosen", options->chosen, "which blocks of distant keys --inter chose, in the JSON");
   return {&command, [options] { return run_ppl(*options); }};
 }
 

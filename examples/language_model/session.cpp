@@ -122,7 +122,7 @@ Matrix Session::run(const Rows& rows, const ProgressCallback& progress) {
   keys_.resize(rows.total(), c.kv_heads * c.head_dim);
   values_.resize(rows.total(), c.kv_heads * c.head_dim);
   for (std::size_t layer = 0; layer < model_.layers_.size(); ++layer) {
-    run_layer(model_.layers_[layer], *caches_[layer], rows, states);
+    run_layer(layer, rows, states);
     if (progress) progress(static_cast<double>(layer + 1) / static_cast<double>(model_.layers_.size()));
   }
   for (const Piece& piece : rows.pieces) {
@@ -152,7 +152,8 @@ Matrix Session::read(std::span<const Piece> pieces, const ProgressCallback& prog
   return model_.normalised_for_output(last);
 }
 
-void Session::attend(LayerCache& cache, const Rows& rows) {
+void Session::attend(std::size_t layer, const Rows& rows) {
+  LayerCache& cache = *caches_[layer];
   const LlamaConfig& c = model_.config();
   const auto heads = [&](const Matrix& x, Index first, Index count) {
     return dca::contiguous(x.data() + first * x.cols(), dca::Extents{count, x.cols() / c.head_dim, c.head_dim});
@@ -162,19 +163,22 @@ void Session::attend(LayerCache& cache, const Rows& rows) {
     cache.truncate(sequence, length(sequence));  // a read that failed on its way may have left tokens in some layers
     cache.append(device_, sequence, heads(keys_, first, count), heads(values_, first, count));
   }
-  cache.attend(device_, {heads(queries_, 0, rows.total()), rows.sequences, rows.cu_seqlens},
+  if (chosen_ != nullptr) chosen_->resize(caches_.size());
+  auto* const chosen = chosen_ == nullptr ? nullptr : &(*chosen_)[layer];
+  cache.attend(device_, {heads(queries_, 0, rows.total()), rows.sequences, rows.cu_seqlens, chosen},
                dca::contiguous(attended_.data(), dca::Extents{rows.total(), c.heads, c.head_dim}), workspace_);
 }
 
-void Session::run_layer(const LlamaModel::Layer& layer, LayerCache& cache, const Rows& rows, Matrix& states) {
+void Session::run_layer(std::size_t index, const Rows& rows, Matrix& states) {
   const LlamaConfig& c = model_.config();
+  const LlamaModel::Layer& layer = model_.layers_[index];
   rows.for_blocks(device_, [&](Index first, Index count, const auto& multiply) {
     const Matrix x = normalised(states.middleRows(first, count), layer.attention_norm, c.norm_epsilon);
     multiply(x, layer.query, queries_.middleRows(first, count));
     multiply(x, layer.key, keys_.middleRows(first, count));
     multiply(x, layer.value, values_.middleRows(first, count));
   });
-  attend(cache, rows);
+  attend(index, rows);
   rows.for_blocks(device_, [&](Index first, Index count, const auto& multiply) {
     auto state = states.middleRows(first, count);
     Matrix update(count, c.width), gate(count, c.hidden), up(count, c.hidden);

@@ -39,6 +39,9 @@ class Session {
   /// Throws as the above, and where a sequence is not there or comes twice.
   Matrix read(std::span<const Piece> pieces, const ProgressCallback& progress = nullptr);
 
+  /// From now on, what queries choose among distant keys is appended to `chosen`, a list per layer; null: no more.
+  void record(std::vector<std::vector<dca::ChosenBlocks>>* chosen) { chosen_ = chosen; }
+
   /// Bytes that the caches of all layers hold.
   Index cache_bytes() const;
 
@@ -50,8 +53,8 @@ class Session {
 
   void check(std::span<const Piece> pieces) const;
   Matrix run(const Rows& rows, const ProgressCallback& progress);
-  void attend(LayerCache& cache, const Rows& rows);
-  void run_layer(const LlamaModel::Layer& layer, LayerCache& cache, const Rows& rows, Matrix& states);
+  void attend(std::size_t layer, const Rows& rows);
+  void run_layer(std::size_t layer, const Rows& rows, Matrix& states);
 
   const LlamaModel& model_;
   const Eigen::ThreadPoolDevice& device_;
@@ -60,6 +63,7 @@ class Session {
   std::vector<Index> lengths_;                       // per sequence
   Matrix queries_, keys_, values_, attended_;        // of the rows that are read
   dca::Workspace workspace_;
+  std::vector<std::vector<dca::ChosenBlocks>>* chosen_ = nullptr;
 };
 
 }  // namespace dca_lm

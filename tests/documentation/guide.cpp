@@ -193,6 +193,29 @@ void three_functors() {
   check(difference(outs[2], expected, 0, length) < 1e-5f, "three functors merged are the operator");
 }
 
+void selection() {
+  Rows q(length, heads), k(length, kv_heads), v(length, kv_heads), answers(length, heads), expected(length, heads);
+  const auto query = rows(q, 0, length), key = rows(k, 0, length), value = rows(v, 0, length);
+  const auto out = rows(answers, 0, length), newest = rows(q, length - 1, 1), answer = rows(answers, length - 1, 1);
+  attention(device, query, key, value, rows(expected, 0, length));
+
+  attention(device, query, key, value, out, {}, dca::TopBlocks{.keys = 2048});
+  check(difference(answers, expected, 0, length) == 0, "with every block chosen the bits are those of the exact result");
+
+  std::vector<float> shares(static_cast<std::size_t>(length * heads));
+  const auto skipped = dca::contiguous(shares.data(), {length, heads});
+  std::vector<dca::ChosenBlocks> chosen;
+  attention(device, query, key, value, out, {.skipped = skipped, .chosen = &chosen}, dca::TopBlocks{.keys = 2048});
+  check(shares.back() == 0 && chosen.back().blocks.size() == 4, "nothing is skipped, and four blocks are visited");
+
+  dca::Workspace workspace;
+  auto cache = attention.make_cache<Eigen::half>(
+      {.kv_heads = 2, .head_dim = 64, .v_head_dim = 64, .summary_block = 128}, 1, {.tokens = 4096});
+  cache.append(device, 0, key, value);
+  attention(device, newest, cache, answer, {.workspace = &workspace}, dca::TopBlocks{.keys = 1024});
+  check(difference(answers, expected, length - 1, 1) < 5e-3f, "a step of decoding from a cache with summaries");
+}
+
 }  // namespace
 
 int main() {
@@ -206,5 +229,6 @@ int main() {
   own_tables();
   ragged();
   three_functors();
+  selection();
   return failures == 0 ? 0 : 1;
 }

@@ -58,6 +58,14 @@ TEST_CASE("--inter chooses among the keys of distant chunks: with all of them no
     CHECK(perplexity(attention + " --inter top:0") != all);
     CHECK(perplexity(attention + " --inter recent:0") != all);
   }
+  perplexity("dca --inter recent:0 --chosen");
+  const json none = json::parse(files.results.read()).at("chosen");
+  REQUIRE(none.size() > 0);
+  CHECK(none.back().at("last_query") == 128);
+  CHECK(none.back().at("keys") == 112);
+  CHECK(none.back().at("blocks").size() == 0);
+  perplexity("dca --inter top:128 --chosen");
+  CHECK(json::parse(files.results.read()).at("chosen").back().at("blocks") == json::array({0}));
   for (const char* wrong : {"some", "top", "top:", "top:-1", "top:7x", "recent:1.5", ":4", "all:3"}) {
     check_refused(files.ppl(std::string("--tokens 100 --attention dca --inter ") + wrong), "must be all, recent:N or");
   }
