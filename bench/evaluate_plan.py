@@ -162,15 +162,16 @@ def quick(window, text, speed):
     return c.all
 
 
-def choose(measurements, speed, seconds, text_tokens):
-    """What fits the time, in order of rank; what does not; and what the text is too short for."""
+def choose(measurements, cost_of, seconds, text_tokens):
+    """What fits the time, in order of rank; what does not; and what the text is too short for. cost_of(measurement) in
+    seconds: 0 for those that are there."""
     chosen, cut, short = [], [], []
     spent = 0.0
     for one in sorted(measurements, key=lambda one: one.rank):
         needed = one.tokens + 1 if "--text" in one.arguments else 0
-        cost = speed.seconds(one.work)
+        cost = cost_of(one)
         covered = [other for other in chosen if other.name in one.covers]
-        saved = sum(speed.seconds(other.work) for other in covered)
+        saved = sum(map(cost_of, covered))
         if needed > text_tokens:
             short.append(one)
         elif spent + cost - saved > seconds:
