@@ -127,14 +127,14 @@ def print_plan(chosen, cut, short, runner, speed):
     sys.stdout.flush()
 
 
-def planned(out, mode, measurements, speed, text_tokens):
+def planned(out, mode, measurements, cost_of, text_tokens):
     """A plan is made once, so that a run that goes on does not change its mind."""
     path = out / f"plan-{mode}.json"
     if path.exists():
         names = json.loads(path.read_text())
         pick = lambda key: [one for one in measurements if one.name in names[key]]
         return pick("chosen"), pick("cut"), pick("short")
-    plan = evaluate_plan.choose(measurements, speed, 60 * MINUTES[mode], text_tokens)
+    plan = evaluate_plan.choose(measurements, cost_of, 60 * MINUTES[mode], text_tokens)
     names = {key: [one.name for one in ones] for key, ones in zip(("chosen", "cut", "short"), plan)}
     path.write_text(json.dumps(names, indent=1) + "\n")
     return plan
@@ -168,7 +168,8 @@ def main():
     speed, calibration = calibrate(runner, arguments.text)
     catalogue = evaluate_plan.quick if arguments.quick else evaluate_plan.full
     measurements = catalogue(calibration["trained_window"], arguments.text, speed)
-    plan = planned(arguments.out, mode, measurements, speed, calibration["text_tokens"])
+    cost_of = lambda one: speed.seconds(one.work) if runner.result(one.name) is None else 0.0
+    plan = planned(arguments.out, mode, measurements, cost_of, calibration["text_tokens"])
     print(f"{pathlib.Path(arguments.model).name}, trained on {calibration['trained_window']} tokens;"
           f" {calibration['threads']} threads, {calibration['instruction_set']}")
     print_plan(*plan, runner, speed)
