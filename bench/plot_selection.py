@@ -54,6 +54,7 @@ def draw_time(path, speed):
             axes.plot([x for x, _ in line], [y * unit for _, y in line], color=colour, marker=marker,
                       label=f"{label}, slope {slope(line):.2f}")
         axes.set_yscale("log")
+        axes.set_ylim(top=10 * axes.get_ylim()[1])  # for the legend
         length_axis(axes, sorted(lengths))
         axes.set_title(title)
         axes.set_xlabel("tokens")

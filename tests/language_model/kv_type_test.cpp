@@ -86,10 +86,10 @@ TEST_CASE("a text read in pieces is the text read at once, whatever the cache ho
       const std::vector<float> whole = wide_model.model.log_probabilities(choice, wide_model.tokens);
       for (const std::ptrdiff_t step : {1, 17, 40}) {
         INFO(type.name << ", " << choice.name << ", " << step << " at a time");
-        // Sums in another order may round a stored element to its neighbour, few of them: far less than all that the
-        // type rounds.
+        // Sums in another order may round a stored element to its neighbour, few of them, which later layers and tokens
+        // see: less than all that the type rounds, for which 80 are allowed.
         CHECK(distance(whole, wide_model.model.log_probabilities(choice, wide_model.tokens, step)) <
-              std::max(5e-5, 3 * type.rounding));
+              std::max(5e-5, 16 * type.rounding));
       }
     }
   }
