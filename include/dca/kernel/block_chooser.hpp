@@ -5,6 +5,7 @@
 #include "dca/kernel/online_softmax.hpp"
 #include "dca/kernel/pack.hpp"
 #include "dca/kernel/summaries.hpp"
+#include "dca/kernel/tiles.hpp"
 
 #include "dca/kernel/packet_code_begin.hpp"
 

@@ -5,6 +5,7 @@
 
 #include "dca/device/scratch.hpp"
 #include "dca/kernel/attention_call.hpp"
+#include "dca/kernel/tiles.hpp"
 #include "dca/positions/block_selection.hpp"
 
 namespace dca::detail {

@@ -1,6 +1,8 @@
 // What is known of a block of keys without reading them: per feature the mean, the least and the largest.
 #pragma once
 
+#include <span>
+
 #include "dca/device/workers.hpp"
 #include "dca/kv/storage.hpp"
 

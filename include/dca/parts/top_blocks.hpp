@@ -1,5 +1,8 @@
 #pragma once
 
+#include <algorithm>
+#include <limits>
+
 #include "dca/positions/block_selection.hpp"
 
 namespace dca {

@@ -1,6 +1,7 @@
 // Which blocks of keys some queries visit: what a policy is asked, and what it answers with.
 #pragma once
 
+#include <algorithm>
 #include <concepts>
 #include <cstdint>
 #include <span>
