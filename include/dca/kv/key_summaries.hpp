@@ -1,9 +1,11 @@
 // What is known of a block of keys without reading them: per feature the mean, the least and the largest.
 #pragma once
 
+#include <cmath>
+#include <limits>
 #include <span>
 
-#include "dca/device/workers.hpp"
+#include "dca/device/scratch.hpp"
 #include "dca/kv/storage.hpp"
 
 namespace dca::detail {
