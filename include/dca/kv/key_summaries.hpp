@@ -67,14 +67,14 @@ class PoolSummaries {
   PoolSummaries() = default;
 
   /// Throws std::invalid_argument where the bytes overflow, std::bad_alloc.
-  PoolSummaries(Index window, Index heads, Index blocks, Index block_size, Index features)
+  PoolSummaries(Index window, Index head_count, Index blocks, Index block_size, Index features)
       : window_(window),
         blocks_(blocks),
         block_size_(block_size),
         pieces_(pieces_of(window, block_size)),
         features_(features) {
     Index bytes =
-        checked_product("summary_block", KeySummary<T>::size(features) * static_cast<Index>(sizeof(T)), heads);
+        checked_product("summary_block", KeySummary<T>::size(features) * static_cast<Index>(sizeof(T)), head_count);
     bytes = checked_product("summary_block", checked_product("summary_block", bytes, pieces_), blocks);
     memory_ = AlignedBytes(bytes);
   }
@@ -95,9 +95,9 @@ class PoolSummaries {
   }
 
   /// The summaries of block `from` of `other`, as far as both have room, become those of block `to`.
-  void copy(const PoolSummaries& other, Index heads, Index from, Index to) {
+  void copy(const PoolSummaries& other, Index head_count, Index from, Index to) {
     const Index count = std::min(pieces_, other.pieces_) * KeySummary<T>::size(features_);
-    for (Index head = 0; head < heads; ++head) std::copy_n(other.place(from, head, 0), count, place(to, head, 0));
+    for (Index head = 0; head < head_count; ++head) std::copy_n(other.place(from, head, 0), count, place(to, head, 0));
   }
 
  private:
