@@ -41,7 +41,7 @@ TEST_CASE("ppl writes the numbers of the attention that has them, and no others"
   check_refused(files.ppl("--tokens 100 --attention streaming --kv-type half"), "--kv-type: this attention keeps");
 }
 
-TEST_CASE("--inter chooses among the keys of distant chunks: with all of them nothing changes, without some it does") {
+TEST_CASE("a choice of all distant keys by --inter changes nothing, and one of none does") {
   const Files files;
   const auto perplexity = [&](const std::string& options) {
     const Outcome outcome = run(files.ppl("--tokens 128 --chunk-size 12 --local-window 4 --json " +
