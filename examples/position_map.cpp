@@ -46,13 +46,13 @@ PositionMap map_of(const Settings& s) {
   }
   using namespace remappings;
   if (s.composition == "streaming") {
-    const Streaming streaming{.first = s.local_window, .recent = s.chunk_size + 1 - s.local_window};
-    return map_of<FirstTokens, RecentTokens>(streaming, s.length);
+    const StreamingLayout streaming{.sinks = s.local_window, .window = s.chunk_size + 1 - s.local_window};
+    return map_of<SinkTokens, RecentTokens>(streaming, s.length);
   }
-  SelfExtend self_extend{.window = s.local_window + 1, .group = 1};
-  const auto farthest = [&] { return Grouped::query_position(self_extend, s.length - 1); };
+  SelfExtendLayout self_extend{.window = s.local_window + 1, .group = 1};
+  const auto farthest = [&] { return GroupedTokens::query_position(self_extend, s.length - 1); };
   while (farthest() > s.chunk_size) ++self_extend.group;
-  return map_of<Grouped, Neighbours>(self_extend, s.length);
+  return map_of<GroupedTokens, NeighbourTokens>(self_extend, s.length);
 }
 
 Index largest(const PositionMap& map) {

@@ -1,72 +1,21 @@
-// Other remappings as compositions of a user's own parts: Self-Extend and StreamingLLM.
+// Other remappings as compositions of parts from outside the library: those of the examples.
+#include "remappings.hpp"
+
 #include "support/attend_definition.hpp"
 #include "support/attend_source_definition.hpp"
 #include "support/caches.hpp"
 #include "support/catch.hpp"
 
 using namespace dca_test;
-
-namespace {
-
-/// Self-Extend (Jin et al. 2024, arXiv:2401.01325): true distances to the last `window` tokens; beyond them positions
-/// are floors of groups of `group` tokens, shifted so that the distances meet at the window's edge. Its two parts place
-/// keys differently.
-struct SelfExtend {
-  Index window, group;
-};
-
-struct Neighbours {
-  using Layout = SelfExtend;
-  static constexpr Index query_position(const SelfExtend&, Index i) { return i; }
-  static constexpr Index key_position(const SelfExtend&, Index j) { return j; }
-  static constexpr dca::KeyRange keys(const SelfExtend& s, Index i) {
-    return {std::max<Index>(0, i - s.window + 1), i + 1};
-  }
-};
-
-struct Grouped {
-  using Layout = SelfExtend;
-  static constexpr Index query_position(const SelfExtend& s, Index i) {
-    return i / s.group + s.window - s.window / s.group;
-  }
-  static constexpr Index key_position(const SelfExtend& s, Index j) { return j / s.group; }
-  static constexpr dca::KeyRange keys(const SelfExtend& s, Index i) {
-    return {0, std::max<Index>(0, i - s.window + 1)};
-  }
-};
-
-/// StreamingLLM (Xiao et al. 2024, arXiv:2309.17453): the first `first` tokens and the most recent `recent`, at
-/// positions within that cache: the first tokens stand right before the recent ones.
-struct Streaming {
-  Index first, recent;
-};
-
-struct FirstTokens {
-  using Layout = Streaming;
-  static constexpr Index query_position(const Streaming& s, Index i) { return std::min(i, s.first + s.recent - 1); }
-  static constexpr Index key_position(const Streaming&, Index j) { return j; }
-  static constexpr dca::KeyRange keys(const Streaming& s, Index i) {
-    return {0, std::min(s.first, std::max<Index>(0, i - s.recent + 1))};
-  }
-};
-
-struct RecentTokens {
-  using Layout = Streaming;
-  static constexpr Index query_position(const Streaming&, Index i) { return i; }
-  static constexpr Index key_position(const Streaming&, Index j) { return j; }
-  static constexpr dca::KeyRange keys(const Streaming& s, Index i) {
-    return {std::max<Index>(0, i - s.recent + 1), i + 1};
-  }
-};
-
-}  // namespace
+using namespace remappings;
 
 TEMPLATE_TEST_CASE("Self-Extend is a composition of two parts that place keys differently", "", float, double) {
-  const SelfExtend s{20, 4};
+  const SelfExtendLayout s{20, 4};
   Random random;
   const Inputs<TestType> in({1, 120, 120, 2, 1, 16, 16}, random);
   const Ropes ropes = make_ropes(16);
-  const dca::ComposedAttention<TestType, Grouped, Neighbours> attention({.chunks = s, .rope = ropes.library});
+  const dca::ComposedAttention<TestType, GroupedTokens, NeighbourTokens> attention(
+      {.chunks = s, .rope = ropes.library});
   const auto positions = [](std::int64_t i, std::int64_t j) -> std::optional<reference::Positions> {
     if (j > i) return std::nullopt;
     if (i - j < 20) return reference::Positions{i, j};
@@ -77,8 +26,8 @@ TEMPLATE_TEST_CASE("Self-Extend is a composition of two parts that place keys di
 
 TEST_CASE("parts that place keys differently are served from a cache of unplaced keys") {
   const Ropes ropes = make_ropes(16);
-  const dca::ComposedAttention<float, Grouped, Neighbours> attention(
-      {.chunks = SelfExtend{20, 4}, .rope = ropes.library});
+  const dca::ComposedAttention<float, GroupedTokens, NeighbourTokens> attention(
+      {.chunks = SelfExtendLayout{20, 4}, .rope = ropes.library});
   for (const Index q_len : {1, 3, 90}) {
     Random random;
     const Inputs<float> in({2, q_len, 300, 2, 1, 16, 16}, random);
@@ -88,6 +37,10 @@ TEST_CASE("parts that place keys differently are served from a cache of unplaced
       append_tokens(contiguous, b, in, b, 0, 300);
       append_tokens(paged, paged.add(), in, b, 0, 300);
     }
+    dca::CacheShape summarised = cache_shape(in.sizes);
+    summarised.summary_block = 8;
+    CHECK_THROWS_WITH(attention.make_cache<float>(summarised, 1, {.tokens = 8}),
+                      contains("summary_block: 8; must be 0"));
     const std::vector<Index> both{0, 1};
     const auto expected = run(attention, in);  // keys as they came: the same as from tensors
     CHECK(same_bits(run_on(attention, in, contiguous.view()), expected));
@@ -96,11 +49,11 @@ TEST_CASE("parts that place keys differently are served from a cache of unplaced
 }
 
 TEMPLATE_TEST_CASE("StreamingLLM is a composition of two parts", "", float, double) {
-  const Streaming s{4, 30};
+  const StreamingLayout s{4, 30};
   Random random;
   const Inputs<TestType> in({1, 200, 200, 2, 2, 16, 16}, random);
   const Ropes ropes = make_ropes(16);
-  const dca::ComposedAttention<TestType, FirstTokens, RecentTokens> attention({.chunks = s, .rope = ropes.library});
+  const dca::ComposedAttention<TestType, SinkTokens, RecentTokens> attention({.chunks = s, .rope = ropes.library});
   const auto positions = [](std::int64_t i, std::int64_t j) -> std::optional<reference::Positions> {
     if (j > i) return std::nullopt;
     if (i - j < 30) return reference::Positions{i, j};
