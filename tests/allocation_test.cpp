@@ -1,4 +1,5 @@
-// A decode step with a workspace of the caller's takes no memory, and a cache survives when there is none. Counted under glibc by standing before its malloc.
+// A decode step with a workspace of the caller's takes no memory, and a cache survives when there is none. Counted
+// under glibc by standing before its malloc.
 #include <atomic>
 #include <cstdlib>
 
@@ -18,7 +19,7 @@
 namespace {
 std::atomic<long> allocations{0};
 std::atomic<bool> no_aligned_memory{false};
-}
+}  // namespace
 
 #ifdef DCA_TEST_COUNTS_ALLOCATIONS
 // operator new comes here as well: it calls malloc, or aligned_alloc.
@@ -65,13 +66,16 @@ bool allocations_are_counted() {
 #endif
 }
 
-/// Allocations of 40 decode steps after the first: a token appended to each of two sequences, then attended.
-template <class T, class Device>
-long allocations_of_steps(const Device& device, dca::Workspace* workspace) {
+/// Allocations of 40 decode steps after the first: a token appended to each of two sequences, then attended, to all
+/// keys or to those that a policy chooses.
+template <class T, class Device, class Selection = dca::AllChunks>
+long allocations_of_steps(const Device& device, dca::Workspace* workspace, const Selection& selection = {}) {
   Random random;
   const Inputs<T> in({2, 1, 2100, 8, 2, 32, 32}, random);
   const auto attention = make_chunked<dca::DualChunkAttention<T>>({700, 100}, 32);
-  auto cache = attention.template make_cache<T>(cache_shape(in.sizes), 2, {.tokens = 2200});
+  dca::CacheShape shape = cache_shape(in.sizes);
+  if constexpr (!std::is_same_v<Selection, dca::AllChunks>) shape.summary_block = selection.block_size();
+  auto cache = attention.template make_cache<T>(shape, 2, {.tokens = 2200});
   cache.append(device, in.operands().key, in.operands().value);
   const auto key = rows_of(in.operands().key, 0, 1), value = rows_of(in.operands().value, 0, 1);
   const auto query = in.operands().query;
@@ -80,7 +84,12 @@ long allocations_of_steps(const Device& device, dca::Workspace* workspace) {
   const auto lse = outputs.lse_view();
   const auto step = [&] {
     cache.append(device, key, value);
-    attend_source(attention, device, query, cache.view(), out, {.lse = lse, .workspace = workspace});
+    const dca::CallOptions<T> options{.lse = lse, .workspace = workspace};
+    if constexpr (std::is_same_v<Selection, dca::AllChunks>) {
+      attend_source(attention, device, query, cache.view(), out, options);
+    } else {
+      attention(device, query, cache.view(), out, options, selection);
+    }
   };
   step();
   const long before = allocations;
@@ -101,6 +110,13 @@ TEMPLATE_TEST_CASE("a decode step on two threads takes no memory after the first
   dca::Workspace workspace;
   Eigen::ThreadPool pool(2);
   CHECK(allocations_of_steps<TestType>(Eigen::ThreadPoolDevice(&pool, 2), &workspace) == 0);
+}
+
+TEST_CASE("a decode step that chooses among distant keys takes no memory after the first") {
+  if (!allocations_are_counted()) return;
+  dca::Workspace workspace;
+  Eigen::ThreadPool pool(2);
+  CHECK(allocations_of_steps<float>(Eigen::ThreadPoolDevice(&pool, 2), &workspace, dca::TopBlocks{.keys = 128}) == 0);
 }
 
 TEST_CASE("without a workspace each step takes its scratch once: the count counts") {

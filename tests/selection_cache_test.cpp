@@ -182,6 +182,39 @@ TEST_CASE("a cache without summaries, or of other blocks, is refused where they 
   CHECK(!std::isnan(outputs.out[0]));
 }
 
+namespace {
+
+/// A user's own source: what a cache holds, without its summaries.
+template <class View>
+struct WithoutSummaries {
+  using Key = typename View::Key;
+  using Value = typename View::Value;
+  using KeyPlacement = typename View::KeyPlacement;
+  View view;
+  dca::RowRun<Key> keys(Index s, Index head, Index first) const { return view.keys(s, head, first); }
+  dca::RowRun<Value> values(Index s, Index head, Index first) const { return view.values(s, head, first); }
+  Index sequences() const { return view.sequences(); }
+  Index length(Index s) const { return view.length(s); }
+  Index kv_heads() const { return view.kv_heads(); }
+  Index head_dim() const { return view.head_dim(); }
+  Index v_head_dim() const { return view.v_head_dim(); }
+  const dca::PlacedKeys<KeyPlacement>& placement() const { return view.placement(); }
+};
+
+}  // namespace
+
+TEST_CASE("of a user's source of placed keys that keeps no summaries a call makes its own") {
+  Random random;
+  const auto attention = make_attention<float>();
+  const Inputs<float> in({1, 7, 700, 2, 1, 16, 16}, random);
+  const auto cache = summarised_cache<float>(attention, in);
+  const WithoutSummaries<std::decay_t<decltype(cache.view())>> source{cache.view()};
+  const auto actual = select_on(attention, in, source, policy),
+             expected = select_on(attention, in, cache.view(), policy);
+  CHECK(same_choices(actual, expected));
+  CHECK(same_bits(actual.outputs, expected.outputs));
+}
+
 TEST_CASE("summaries bound the keys as they are stored") {
   Random random;
   const auto attention = make_attention<float>();

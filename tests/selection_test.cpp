@@ -207,6 +207,9 @@ TEST_CASE("what cannot be a policy's numbers is refused by name, with nothing wr
   Random random;
   const Inputs<float> in({1, 20, 300, 1, 1, 16, 16}, random);
   const auto attention = make_chunked<dca::DualChunkAttention<float>>(chunks, 16);
+  CHECK_THROWS_WITH(select(attention, in, TopBlocks{.keys = -8}), contains("TopBlocks keys: -8"));
+  CHECK_THROWS_WITH(select(attention, in, FirstAndRecent{.first = -1, .recent = 8}), contains("first: -1"));
+  CHECK_THROWS_WITH(select(attention, in, FirstAndRecent{.recent = -8}), contains("recent: -8"));
   CHECK_THROWS_WITH(select(attention, in, TopBlocks{.keys = 8, .block = 0}), contains("selection block_size: 0"));
   CHECK_THROWS_WITH(select(attention, in, TopBlocks{.keys = 8, .block = -5}), contains("selection block_size: -5"));
   CHECK_THROWS_WITH(select(attention, in, TopBlocks{.keys = 8, .query_block = 0}), contains("selection queries: 0"));

@@ -231,7 +231,8 @@ class ComposedAttention {
           detail::fail("selection optimism", std::to_string(optimism), "must be from 0 to 1");
         }
       }
-      if constexpr (has_placed_keys<Source>) {
+      if constexpr (requires { selection.check(); }) selection.check();
+      if constexpr (SummarisedSource<Source>) {
         if (RankSelection<Selection, T> || wants_skipped) {
           detail::check_equal("cache", "summary_block", source.summary_block(), "the selection's blocks",
                               selection.block_size());

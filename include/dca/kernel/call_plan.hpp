@@ -61,8 +61,8 @@ class CallPlan {
       if (rows > most_streamed_rows) packed_rows = checked_sum("query", packed_rows, rows);
     }
     plan.block_rows_ = choose_block_rows<T>(checked_product("query", packed_rows, kv_heads), row_features, workers);
-    while (plan.block_rows_ > panel_rows<T> &&
-           choices.most_edges(plan.block_rows_ / group + 1) * packet_size < T >> plan.block_rows_) {
+    const auto lanes_lost = [&] { return choices.most_edges(plan.block_rows_ / group + 1) * packet_size<T>; };
+    while (plan.block_rows_ > panel_rows<T> && plan.block_rows_ < lanes_lost()) {
       plan.block_rows_ = round_up(plan.block_rows_ / 2, panel_rows<T>);
     }
     for (Index s = 0; s < sequences; ++s) {

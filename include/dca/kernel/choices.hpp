@@ -82,7 +82,6 @@ class BlockChoices {
     std::fill_n(sets_, words_, std::uint64_t{0});
   }
 
-  Index block_size() const { return block_size_; }
   Index group_count() const { return group_count_; }
   const QueryGroup& group(Index g) const { return groups_[g]; }
   /// Blocks below the last key that any query sees.

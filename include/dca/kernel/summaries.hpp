@@ -7,12 +7,12 @@
 
 namespace dca::detail {
 
-/// Reads the summaries that a cache keeps. Keys that come unrotated are read once, placed and summarised, before the
-/// call looks at them: a table of three rows of features per block.
+/// Reads the summaries that a source keeps. Keys of others are read once, placed where they are not, and summarised
+/// before the call looks at them: a table of three rows of features per block.
 template <class T, class Source>
 class KeySummaries {
  public:
-  static constexpr bool stored = has_placed_keys<Source>;
+  static constexpr bool stored = SummarisedSource<Source>;
 
   KeySummaries(const Source& source, Index block_size) : source_(source), block_size_(block_size) {}
 
@@ -54,8 +54,12 @@ class KeySummaries {
     const auto run_at = [&](Index key) { return source_.keys(s, kv_head, key); };
     for_each_row(first, last, row_bytes<typename Source::Key>(head_dim()), run_at,
                  [&](const auto* stored_row, Index key) {
-                   rotate(Part::key_position(params.chunks, key),
-                          plain_row<typename Source::Key>(stored_row, head_dim(), spare), head_dim(), row);
+                   if constexpr (has_placed_keys<Source>) {
+                     RowStorage<typename Source::Key>::decode(stored_row, head_dim(), row);
+                   } else {
+                     rotate(Part::key_position(params.chunks, key),
+                            plain_row<typename Source::Key>(stored_row, head_dim(), spare), head_dim(), row);
+                   }
                    summary.add(row);
                  });
     summary.finish(last - first);

@@ -79,7 +79,6 @@ class PoolSummaries {
     memory_ = AlignedBytes(bytes);
   }
 
-  Index window() const { return window_; }
   Index bytes() const { return memory_.size(); }
 
   /// Calls f(first position, last position, place) for the pieces of a window below position `length`.

@@ -38,4 +38,15 @@ concept KeyValueSource = requires(const Source& source, Index sequence, Index kv
 template <class Source>
 inline constexpr bool has_placed_keys = !std::is_same_v<typename Source::KeyPlacement, Unplaced>;
 
+/// A source that keeps, besides, summaries of its keys as they are placed: of the keys [b * summary_block(),
+/// (b + 1) * summary_block()) of a sequence and kv_head, as far as there are such, read_summary writes mean, least and
+/// largest, [3][head_dim]. summary_block() 0: it keeps none. Of other sources a call that chooses keys by what is in
+/// them makes its own, from all keys.
+template <class Source>
+concept SummarisedSource = KeyValueSource<Source> && has_placed_keys<Source> &&
+    requires(const Source& source, Index sequence, Index kv_head, Index block, float* place) {
+  { source.summary_block() } -> std::same_as<Index>;
+  source.read_summary(sequence, kv_head, block, place);
+};
+
 }  // namespace dca

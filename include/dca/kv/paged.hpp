@@ -44,6 +44,9 @@ class BlockPool {
     key_memory_ = detail::AlignedBytes(key_bytes);
     value_memory_ = detail::AlignedBytes(value_bytes);
     if (const Index window = shape_.summary_block; window > 0) {
+      if (std::is_same_v<Placement, Unplaced>) {
+        detail::fail("summary_block", std::to_string(window), "must be 0 where keys are held unplaced");
+      }
       summaries_ = Summaries(window, shape_.kv_heads, blocks, block_size, shape_.head_dim);
     }
     users_.assign(static_cast<std::size_t>(blocks), 0);

@@ -11,6 +11,10 @@ struct FirstAndRecent {
   Index recent;       // keys before the end of the range; at least 0
   Index block = 128;  // keys of a block, all of which are visited; at least 1
 
+  void check() const {
+    if (first < 0) detail::fail("FirstAndRecent first", std::to_string(first), "must be at least 0");
+    if (recent < 0) detail::fail("FirstAndRecent recent", std::to_string(recent), "must be at least 0");
+  }
   Index block_size() const { return block; }
   Index queries() const { return 4096; }  // all that see the same keys may share: the choice is the same
 

@@ -10,11 +10,14 @@ namespace dca {
 /// The blocks in which the queries may find the most, by estimates from block summaries (with the upper bounds of
 /// Quest, Tang et al. 2024), the first and the last block of the range among them. See RankSelection for the estimate.
 struct TopBlocks {
-  Index keys;                   // to visit for a query, at most: whole blocks, at least one where this is not 0
+  Index keys;                   // to visit for a query: at least 0, rounded up to whole blocks
   Index block = 128;            // keys of a block; a cache must have been made with summaries of as many
   Index query_block = 128;      // neighbouring tokens that share a choice: fewer choose better, more cost less
   double trust_in_bound = 1.0;  // 1: blocks by the best key that they could hold; 0: by their mean key
 
+  void check() const {
+    if (keys < 0) detail::fail("TopBlocks keys", std::to_string(keys), "must be at least 0");
+  }
   Index block_size() const { return block; }
   Index queries() const { return query_block; }
   double optimism() const { return trust_in_bound; }
