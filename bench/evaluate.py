@@ -13,11 +13,10 @@ import subprocess
 import sys
 import time
 
-import evaluate_pictures
 import evaluate_plan
 import evaluate_results
 
-MINUTES = {"full": 117, "quick": 9}
+MINUTES = {"full": 117, "quick": 9, "headline": 58}
 
 
 class Progress:
@@ -113,6 +112,8 @@ def print_plan(chosen, cut, short, runner, speed):
     total = 0.0
     for part, title in evaluate_plan.PARTS.items():
         of_part = [one for one in chosen if one.part == part]
+        if not of_part:
+            continue
         there = [one for one in of_part if runner.result(one.name) is not None]
         minutes = sum(speed.seconds(one.work) for one in of_part if one not in there) / 60
         total += minutes
@@ -159,15 +160,15 @@ def main():
     parser.add_argument("--model", required=True, help="GGUF file")
     parser.add_argument("--text", required=True, help="UTF-8 file")
     parser.add_argument("--out", required=True, type=pathlib.Path, help="folder of the results")
-    parser.add_argument("--quick", action="store_true", help="a few short measurements")
+    parser.add_argument("--mode", choices=MINUTES, default="full", help="a few short measurements, all of them, or one "
+                        "at 25 times the trained window")
     arguments = parser.parse_args()
-    mode = "quick" if arguments.quick else "full"
+    mode = arguments.mode
     arguments.out.mkdir(parents=True, exist_ok=True)
     check_inputs(arguments.out, arguments.model, arguments.text)
     runner = Runner(arguments.program, arguments.model, arguments.out / "measurements")
     speed, calibration = calibrate(runner, arguments.text)
-    catalogue = evaluate_plan.quick if arguments.quick else evaluate_plan.full
-    measurements = catalogue(calibration["trained_window"], arguments.text, speed)
+    measurements = evaluate_plan.CATALOGUES[mode](calibration["trained_window"], arguments.text, speed)
     cost_of = lambda one: speed.seconds(one.work) if runner.result(one.name) is None else 0.0
     plan = planned(arguments.out, mode, measurements, cost_of, calibration["text_tokens"])
     print(f"{pathlib.Path(arguments.model).name}, trained on {calibration['trained_window']} tokens;"
@@ -177,6 +178,11 @@ def main():
     measure_all(plan[0], runner, speed)
     records = evaluate_results.collect(arguments.out, calibration["trained_window"], plan[0], runner)
     print(evaluate_results.write(arguments.out, records))
+    try:
+        import evaluate_pictures
+    except ModuleNotFoundError as missing:
+        print(f"no pictures: {missing}")
+        return
     evaluate_pictures.draw(arguments.out, records)
 
 

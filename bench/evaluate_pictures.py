@@ -1,4 +1,4 @@
-"""Draws the parts of script/evaluate: perplexity.png, passkey.png, needle.png, ablation.png, tune.png."""
+"""Draws the parts of script/evaluate, each as PART.png."""
 
 import matplotlib
 
@@ -13,6 +13,7 @@ from plot import style, tokens
 METHODS = {
     "dca": ("DCA", "#d55e00", "o"), "dca+ntk": ("DCA + NTK", "#a34700", "P"),
     "dca+yarn": ("DCA + YaRN", "#7a3500", "X"), "rope": ("plain RoPE", "#444444", "s"),
+    "dca+top": ("DCA, chosen distant keys", "#e6ab02", "*"),
     "linear": ("linear interpolation", "#999999", "v"), "ntk": ("NTK-aware", "#56b4e9", "^"),
     "yarn": ("YaRN", "#0072b2", "D"), "self-extend": ("Self-Extend", "#009e73", "<"),
     "streaming": ("StreamingLLM", "#cc79a7", ">"), "control": ("control: plain RoPE within its window", "#000000", "_"),
@@ -51,7 +52,7 @@ def draw_lines(axes, records):
     return best, max(bucket["perplexity"] for record in records for bucket in record["buckets"])
 
 
-def draw_perplexity(records, path):
+def draw_perplexity(records, title, path):
     figure, axes = plt.subplots(figsize=(9.5, 6), layout="constrained")
     low, high = draw_lines(axes, records)
     axes.set_yscale("log")
@@ -61,7 +62,7 @@ def draw_perplexity(records, path):
     axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.yaxis.set_minor_locator(NullLocator())
     axes.set_ylim(*limits)
-    axes.set_title("Perplexity over position (bars: standard error)", fontsize=13)
+    axes.set_title(f"{title} (bars: standard error)", fontsize=13)
     figure.legend(loc="outside lower center", ncols=3)
     save(figure, path)
 
@@ -148,7 +149,9 @@ def draw_tune(records, path):
 def draw(out, records):
     style()
     if records["perplexity"]:
-        draw_perplexity(records["perplexity"], out / "perplexity.png")
+        draw_perplexity(records["perplexity"], "Perplexity over position", out / "perplexity.png")
+    if records["headline"]:
+        draw_perplexity(records["headline"], "25 times the trained window", out / "headline.png")
     for kind, title in (("passkey", "Passkeys found"), ("needle", "Needles found")):
         if records[kind]:
             draw_heat_maps(records[kind], kind, title, out / f"{kind}.png")

@@ -10,6 +10,7 @@ PARTS = {
     "needle": "needle in a haystack",
     "ablation": "the parts of Dual Chunk Attention",
     "tune": "chunk_size and local_window",
+    "headline": "25 times the trained window",
 }
 STREAMS = {"streaming", "control"}  # methods whose queries see a window of the text at most
 
@@ -62,14 +63,18 @@ class Catalogue:
 
     def __init__(self, window, text):
         self.window, self.text = window, text
+        self.chosen = max(1, window // 4)  # distant keys that dca+top visits
         self.all = []
 
-    def perplexity(self, part, rank, attention, windows, covers=()):
+    def perplexity(self, part, rank, attention, windows, covers=(), bucket=0.25, others=()):
+        """bucket in windows, too; `others` are further arguments of dca_lm."""
         tokens = int(windows * self.window)
         arguments = ["ppl", "--text", self.text, "--tokens", str(tokens), "--nll", "--bucket",
-                     str(max(1, self.window // 4))]
+                     str(max(1, int(bucket * self.window))), *others]
         if attention == "control":
             arguments += ["--attention", "rope", "--context", str(self.window)]
+        elif attention == "dca+top":
+            arguments += ["--attention", "dca", "--inter", f"top:{self.chosen}"]
         else:
             arguments += ["--attention", attention]
         read, pairs = self.reading(attention, 0, tokens)
@@ -88,6 +93,8 @@ class Catalogue:
             return read, 1.15 * (seen(tokens) - seen(first))
         if attention == "intra":
             return read, read * 0.3 * window
+        if attention == "dca+top":  # most of the chunk before, half of its own, what it chooses, and the choice
+            return read, min(pairs, read * (window + self.chosen)) + pairs / 100
         return read, pairs * (1.3 if attention == "self-extend" else 1.0)
 
     def retrieval(self, part, rank, command, attention, windows, depths, seed=1):
@@ -116,9 +123,10 @@ def full(window, text, speed):
     c = Catalogue(window, text)
     for attention in ("yarn", "streaming", "self-extend", "control"):
         c.perplexity("perplexity", 10, attention, 4)
-    for attention in ("ntk", "linear", "dca+yarn", "dca+ntk"):
+    for attention in ("ntk", "linear", "dca+yarn", "dca+ntk", "dca+top"):
         c.perplexity("perplexity", 45, attention, 4)
-    c.perplexity("perplexity", 10, "rope", 2)  # lost by then
+    lost = c.perplexity("perplexity", 10, "rope", 2)
+    c.perplexity("perplexity", 57, "rope", 4, covers=(lost,))
     dca = c.perplexity("perplexity", 9, "dca", 4)
     for windows in (0.5, 1, 2):
         c.retrieval("passkey", 20, "passkey", "dca", windows, FIVE)
@@ -160,6 +168,17 @@ def quick(window, text, speed):
     c.tune(15, 1.125, 2, speed)
     c.retrieval("ablation", 50, "passkey", "intra", 1.25, (0.1,))
     return c.all
+
+
+def headline(window, text, speed):
+    """As many times the window as Dual Chunk Attention's authors read; half precision, so that a laptop holds it."""
+    c = Catalogue(window, text)
+    for rank, attention in ((1, "dca+top"), (2, "control")):
+        c.perplexity("headline", rank, attention, 25, bucket=1, others=("--kv-type", "half"))
+    return c.all
+
+
+CATALOGUES = {"full": full, "quick": quick, "headline": headline}
 
 
 def choose(measurements, cost_of, seconds, text_tokens):

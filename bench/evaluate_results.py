@@ -5,32 +5,41 @@ import math
 
 import evaluate_plan
 
-ORDER = ("dca", "dca+ntk", "dca+yarn", "rope", "linear", "ntk", "yarn", "self-extend", "streaming", "control",
-         "intra", "intra+inter")
+ORDER = ("dca", "dca+ntk", "dca+yarn", "dca+top", "rope", "linear", "ntk", "yarn", "self-extend", "streaming",
+         "control", "intra", "intra+inter")
 
 
 def by_order(attention):
     return ORDER.index(attention) if attention in ORDER else len(ORDER)
 
 
-def buckets(result):
-    """Perplexity of each bucket and its standard error, from the likelihoods of its tokens."""
+def mean_and_error(values):
+    mean = sum(values) / len(values)
+    return mean, math.sqrt(sum((value - mean) ** 2 for value in values) / max(1, len(values) - 1) / len(values))
+
+
+def buckets(result, control):
+    """Perplexity of each bucket and its standard error, from the likelihoods of its tokens; the ratio to the control's
+    and its error, from the differences token by token, where there is a control."""
     found = []
     for bucket in result["buckets"]:
-        nll = result["nll"][bucket["from"]:bucket["to"]]
-        mean = sum(nll) / len(nll)
-        spread = sum((value - mean) ** 2 for value in nll) / max(1, len(nll) - 1)
-        error = bucket["perplexity"] * math.sqrt(spread / len(nll))
+        place = slice(bucket["from"], bucket["to"])
+        error = bucket["perplexity"] * mean_and_error(result["nll"][place])[1]
         found.append({"from": bucket["from"], "to": bucket["to"], "perplexity": bucket["perplexity"], "error": error})
+        if control is not None and result is not control and bucket["to"] <= len(control["nll"]):
+            worse = [ours - theirs for ours, theirs in zip(result["nll"][place], control["nll"][place])]
+            mean, error = mean_and_error(worse)
+            found[-1].update({"over_control": math.exp(mean), "over_control_error": math.exp(mean) * error})
     return found
 
 
-def perplexity_record(one, result):
-    numbers = {key: result[key] for key in ("chunk_size", "local_window", "rope_scale", "sinks", "window", "group",
-                                            "context", "step") if key in result}
+def perplexity_record(one, result, control):
+    numbers = {key: result[key] for key in ("chunk_size", "local_window", "inter", "rope_scale", "sinks", "window",
+                                            "group", "context", "step", "kv_type", "peak_memory_bytes")
+               if key in result}
     return {"kind": "perplexity", "attention": one.attention, "tokens": one.tokens, **numbers,
             "perplexity": result["perplexity"], "seconds": result["seconds"],
-            "tokens_per_second": one.tokens / result["seconds"], "buckets": buckets(result)}
+            "tokens_per_second": one.tokens / result["seconds"], "buckets": buckets(result, control)}
 
 
 def trial_records(one, result):
@@ -45,6 +54,8 @@ def place(trial):
 def collect(out, window, chosen, runner):
     """Part -> records. The ablation shows the whole of Dual Chunk Attention beside its parts, from the other parts."""
     records = {part: [] for part in evaluate_plan.PARTS}
+    controls = {one.part: runner.result(one.name) for one in chosen if one.attention == "control"}
+    controls.setdefault("ablation", controls.get("perplexity"))
     for one in chosen:
         result = runner.result(one.name)
         if one.part == "tune":
@@ -52,7 +63,8 @@ def collect(out, window, chosen, runner):
             (out / "dual_chunk_attention_config.json").write_text(
                 json.dumps({"dual_chunk_attention_config": result["dual_chunk_attention_config"]}, indent=2) + "\n")
         elif one.arguments[0] == "ppl":
-            records[one.part].append(perplexity_record(one, result))
+            control = controls.get(one.part)
+            records[one.part].append(perplexity_record(one, control if one.attention == "control" else result, control))
         else:
             records[one.part] += trial_records(one, result)
     lengths = {record["tokens"] for record in records["ablation"] if record["kind"] == "perplexity"}
@@ -64,7 +76,7 @@ def collect(out, window, chosen, runner):
     asked = {place(record) for record in records["ablation"] if record["kind"] == "passkey"}
     records["ablation"] += [record for record in records["passkey"]
                             if record["attention"] == "dca" and place(record) in asked]
-    for part in ("perplexity", "ablation"):
+    for part in ("perplexity", "ablation", "headline"):
         for record in records[part]:
             if record["kind"] == "perplexity":
                 beyond = [bucket for bucket in record["buckets"] if bucket["from"] >= window]
@@ -90,16 +102,28 @@ def perplexity_table(records):
     if not records:
         return ""
     longest = max(records, key=lambda r: r["tokens"])["buckets"]
-    columns = [f"{record['attention']:>12}" for record in records]
-    lines = [f"{'tokens':>15}" + "".join(columns)]
-    for k, bucket in enumerate(longest):
-        cells = [f"{record['buckets'][k]['perplexity']:12.2f}" if k < len(record["buckets"]) else f"{'':12}"
-                 for record in records]
-        lines.append(f"{bucket['from']:7} {bucket['to']:7}" + "".join(cells))
+    heading = f"{'tokens':>15}" + "".join(f"{record['attention']:>12}" for record in records)
+
+    def by_bucket(cell):
+        lines = []
+        for k, bucket in enumerate(longest):
+            cells = [cell(r["buckets"][k]) if k < len(r["buckets"]) else "" for r in records]
+            lines.append(f"{bucket['from']:7} {bucket['to']:7}" + "".join(f"{text:>12}" for text in cells))
+        return lines
+
+    lines = [heading, *by_bucket(lambda bucket: f"{bucket['perplexity']:.2f}")]
     lines.append(f"{'all':>15}" + "".join(f"{record['perplexity']:12.2f}" for record in records))
-    for title, key, digits in (("beyond window", "beyond_window", 2), ("tokens/s", "tokens_per_second", 0)):
-        cells = [f"{r[key]:12.{digits}f}" if r[key] is not None else f"{'':12}" for r in records]
+    for title, key, unit, digits in (
+        ("beyond window", "beyond_window", 1, 2),
+        ("minutes", "seconds", 60, 1),
+        ("tokens/s", "tokens_per_second", 1, 0),
+        ("memory, GB", "peak_memory_bytes", 1e9, 1),
+    ):
+        cells = [f"{r[key] / unit:12.{digits}f}" if r.get(key) is not None else f"{'':12}" for r in records]
         lines.append(f"{title:>15}" + "".join(cells))
+    if any("over_control" in bucket for record in records for bucket in record["buckets"]):
+        over = lambda bucket: f"{100 * (bucket['over_control'] - 1):+.1f}" if "over_control" in bucket else ""
+        lines += ["", "above the control, per cent", heading, *by_bucket(over)]
     return "\n".join(lines)
 
 

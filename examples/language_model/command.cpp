@@ -1,5 +1,7 @@
 #include "command.hpp"
 
+#include <sys/resource.h>
+
 #include <fstream>
 #include <sstream>
 #include <thread>
@@ -8,6 +10,19 @@
 #include "mapped_file.hpp"
 
 namespace dca_lm {
+namespace {
+
+Index peak_memory_bytes() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+#ifdef __APPLE__
+  return usage.ru_maxrss;
+#else
+  return Index{usage.ru_maxrss} * 1024;
+#endif
+}
+
+}  // namespace
 
 CommonOptions::CommonOptions() : threads(static_cast<int>(std::max(1u, std::thread::hardware_concurrency()))) {
   attention.local_window = -1;
@@ -85,6 +100,7 @@ Json describe(const CommonOptions& options, const Run& run, Index cache_bytes) {
   json.update(settings_of(options.attention));
   json["kv_type"] = options.kv_type;
   json["cache_bytes"] = cache_bytes;
+  json["peak_memory_bytes"] = peak_memory_bytes();
   json["threads"] = options.threads;
   json["instruction_set"] = dca::kernel_info().instruction_set;
   return json;

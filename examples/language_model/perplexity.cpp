@@ -10,7 +10,8 @@
 namespace dca_lm {
 namespace {
 
-constexpr double layers_share = 0.8;  // of the time; the rest is the product with the vocabulary
+constexpr double layers_share = 0.8;      // of the time; the rest is the product with the vocabulary
+constexpr Index tokens_of_a_piece = 8192;  // enough for the products, few enough that states do not rival the cache
 
 /// Writes the negative log likelihoods of targets[r] after hidden row r.
 void score(const Session& session, const Matrix& hidden, std::span<const Token> targets, std::span<double> nll,
@@ -35,17 +36,30 @@ void score(const Session& session, const Matrix& hidden, std::span<const Token> 
       });
 }
 
-/// Reads tokens[first, last) as a text of its own and scores what follows each of those from `from` on.
+/// Reads tokens[first, last) as a text of its own, in pieces, and scores what follows each of those from `from` on.
 void score_window(Session& session, std::span<const Token> tokens, Index first, Index from, Index last,
                   std::span<double> nll, const ProgressCallback& progress) {
   const auto part = [](auto span, Index begin, Index end) {
     return span.subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(end - begin));
   };
+  // Attention takes as long as there are tokens before: a piece's share of the time lies between its share of the
+  // tokens and of the pairs.
+  const auto time = [&](Index end) {
+    const double share = static_cast<double>(end - first) / static_cast<double>(last - first);
+    return share * (1 + share) / 2;
+  };
   session.truncate(0);
-  const Matrix hidden =
-      session.read(part(tokens, first, last), last - from, [&](double share) { progress(share * layers_share); });
-  score(session, hidden, part(tokens, from + 1, last + 1), part(nll, from, last),
-        [&](double share) { progress(layers_share + (1 - layers_share) * share); });
+  for (Index begin = first; begin < last; begin += tokens_of_a_piece) {
+    const Index end = std::min(begin + tokens_of_a_piece, last), scored = std::max(begin, from);
+    const double done = time(begin), share_of_all = time(end) - done;
+    const double reading = scored < end ? layers_share : 1;
+    const Matrix hidden = session.read(part(tokens, begin, end), std::max<Index>(0, end - scored),
+                                       [&](double share) { progress(done + share_of_all * share * reading); });
+    if (scored >= end) continue;
+    score(session, hidden, part(tokens, scored + 1, end + 1), part(nll, scored, end), [&](double share) {
+      progress(done + share_of_all * (reading + (1 - reading) * share));
+    });
+  }
 }
 
 Index checked_count(std::span<const Token> tokens) {

@@ -165,6 +165,19 @@ struct Tiny {
   OpenModel model;
 };
 
+/// nll of the last nll.size() predictions of tokens.
+void check_likelihoods(const std::vector<double>& nll, const Tiny& tiny, const Choice& choice,
+                       const std::vector<Token>& tokens) {
+  const std::vector<float> scores = tiny.model.log_probabilities(choice, {tokens.begin(), tokens.end() - 1});
+  const std::size_t skipped = tokens.size() - 1 - nll.size();
+  for (std::size_t k = 0; k < nll.size(); ++k) {
+    const std::size_t at = skipped + k;
+    const std::size_t target =
+        at * static_cast<std::size_t>(tiny_vocabulary()) + static_cast<std::size_t>(tokens[at + 1]);
+    REQUIRE(nll[k] == dca_test::Approx(-static_cast<double>(scores[target])).margin(1e-4));
+  }
+}
+
 }  // namespace
 
 TEST_CASE("log probabilities are those of the definition, for every attention") { Tiny(10).check_all(); }
@@ -314,13 +327,23 @@ TEST_CASE("negative log likelihoods are those of the tokens that come") {
   const std::vector<Token> tokens = random_tokens(200, tiny.random);
   for (const Choice& choice : all_choices) {
     const std::vector<double> nll = tiny.model.negative_log_likelihoods(choice, tokens);
-    const std::vector<float> scores = tiny.model.log_probabilities(choice, {tokens.begin(), tokens.end() - 1});
     REQUIRE(nll.size() == tokens.size() - 1);
-    for (std::size_t k = 0; k < nll.size(); ++k) {
-      const std::size_t target =
-          k * static_cast<std::size_t>(tiny_vocabulary()) + static_cast<std::size_t>(tokens[k + 1]);
-      REQUIRE(nll[k] == dca_test::Approx(-static_cast<double>(scores[target])).margin(1e-4));
-    }
+    check_likelihoods(nll, tiny, choice, tokens);
+  }
+}
+
+TEST_CASE("a text that is read in several pieces is scored as one") {
+  Tiny tiny(24);
+  const std::vector<Token> tokens = random_tokens(8200, tiny.random);  // a piece of 8192 and one of 7
+  const Choice choice{.name = "dca", .chunk_size = 80, .local_window = 16};
+  check_likelihoods(tiny.model.negative_log_likelihoods(choice, tokens), tiny, choice, tokens);
+  const OpenModel::Parts& parts = tiny.model.parts();
+  const dca_lm::Attention attention = parts.attention(choice);
+  dca_lm::Session session(parts.model, attention, parts.device, {.tokens = 8199});
+  for (const std::ptrdiff_t count : {6, 7, 8}) {  // in the last piece, all of it, one of the piece before
+    const std::vector<double> last = dca_lm::last_negative_log_likelihoods(session, tokens, count, [](double) {});
+    REQUIRE(last.size() == static_cast<std::size_t>(count));
+    check_likelihoods(last, tiny, choice, tokens);
   }
 }
 

@@ -18,10 +18,8 @@ struct Outcome {
   std::string output;  // both streams
 };
 
-/// Runs dca_lm with arguments that need no quoting but a path's.
-inline Outcome run(const std::string& arguments) {
-  const std::string command = "'" DCA_LM_PROGRAM "' " + arguments + " 2>&1 </dev/null";
-  FILE* const stream = ::popen(command.c_str(), "r");
+inline Outcome run_command(const std::string& command) {
+  FILE* const stream = ::popen((command + " 2>&1 </dev/null").c_str(), "r");
   if (stream == nullptr) throw std::runtime_error("popen failed");
   std::string output;
   std::array<char, 4096> buffer;
@@ -31,6 +29,9 @@ inline Outcome run(const std::string& arguments) {
   const int status = ::pclose(stream);
   return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, output};
 }
+
+/// Runs dca_lm with arguments that need no quoting but a path's.
+inline Outcome run(const std::string& arguments) { return run_command("'" DCA_LM_PROGRAM "' " + arguments); }
 
 /// A tiny model, a text of about 190 tokens, and a place for results.
 struct Files {

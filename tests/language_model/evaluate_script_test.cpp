@@ -1,0 +1,86 @@
+// What script/evaluate runs, on a tiny model: every mode measures, goes on where it was stopped, and writes its parts.
+#include <filesystem>
+#include <fstream>
+#include <optional>
+
+#include "program.hpp"
+
+using namespace dca_lm_test;
+using dca_test::contains;
+using nlohmann::json;
+
+namespace {
+
+/// A model trained on 1024 tokens, a text 26 times as long, and a folder for results.
+struct Evaluation {
+  Evaluation() {
+    Random random(60);
+    TinySizes sizes;
+    sizes.trained_window = 1024;
+    model.emplace(make_tiny_model(sizes, random).bytes());
+    std::string words;
+    for (int k = 0; k < 6000; ++k) words += "the " + std::to_string(k) + (k % 12 == 11 ? " is.\n" : " and ");
+    text.emplace(words);
+    folder = text->path() + ".results";
+  }
+  ~Evaluation() { std::filesystem::remove_all(folder); }
+
+  Outcome run(const std::string& mode) const {
+    return run_command(DCA_EVALUATE " --program '" DCA_LM_PROGRAM "' --model " + model->path() + " --text " +
+                       text->path() + " --out " + folder + " --mode " + mode);
+  }
+
+  json written(const std::string& name) const {
+    std::ifstream file(folder + "/" + name);
+    return json::parse(file);
+  }
+
+  std::optional<TempFile> model, text;
+  std::string folder;
+};
+
+}  // namespace
+
+TEST_CASE("script/evaluate measures its parts, and what is there no more") {
+  const Evaluation evaluation;
+  const Outcome first = evaluation.run("quick");
+  INFO(first.output);
+  REQUIRE(first.exit_code == 0);
+  for (const char* part : {"perplexity", "passkey", "needle", "ablation", "tune"}) {
+    INFO(part);
+    CHECK(evaluation.written(part + std::string(".json")).size() > 0);
+  }
+  for (const json& record : evaluation.written("perplexity.json")) {
+    INFO(record.dump());
+    CHECK(record.at("buckets").size() == 5);
+    CHECK(record.at("buckets").back().contains("over_control") == (record.at("attention") != "control"));
+  }
+  CHECK(evaluation.written("dual_chunk_attention_config.json").contains("dual_chunk_attention_config"));
+  CHECK_THAT(first.output, contains("perplexity over length: dca, 1280 tokens"));
+
+  const Outcome second = evaluation.run("quick");
+  CHECK(second.exit_code == 0);
+  CHECK_THAT(second.output, !contains("perplexity over length: dca, 1280 tokens"));
+
+  std::ofstream(evaluation.text->path(), std::ios::app) << "more";
+  const Outcome other = evaluation.run("quick");
+  CHECK(other.exit_code > 0);
+  CHECK_THAT(other.output, contains("has results of another model or text"));
+}
+
+TEST_CASE("script/evaluate reads 25 times the trained window") {
+  const Evaluation evaluation;
+  const Outcome outcome = evaluation.run("headline");
+  INFO(outcome.output);
+  REQUIRE(outcome.exit_code == 0);
+  const json records = evaluation.written("headline.json");
+  REQUIRE(records.size() == 2);
+  CHECK(records[0].at("attention") == "dca+top");
+  CHECK(records[0].at("inter") == "top:256");
+  CHECK(records[0].at("peak_memory_bytes") > 1 << 20);
+  CHECK(records[1].at("context") == 1024);
+  for (const json& record : records) {
+    CHECK(record.at("tokens") == 25600);
+    CHECK(record.at("buckets").size() == 25);
+  }
+}
