@@ -142,7 +142,8 @@ def planned(out, mode, measurements, cost_of, text_tokens):
 
 
 def measure_all(chosen, runner, speed):
-    todo = [one for one in chosen if runner.result(one.name) is None]
+    """In order of rank, so that a run that is stopped has something of every part."""
+    todo = sorted((one for one in chosen if runner.result(one.name) is None), key=lambda one: one.rank)
     progress = Progress(sum(speed.seconds(one.work) for one in todo) or 1.0)
     for k, one in enumerate(todo):
         estimate = speed.seconds(one.work)
@@ -152,6 +153,17 @@ def measure_all(chosen, runner, speed):
         progress.add(estimate, result["wall_seconds"])
         progress.clear()
         print(f"  {one.title}: {result['wall_seconds']:.0f} s", flush=True)
+
+
+def report(out, window, measured, runner):
+    records = evaluate_results.collect(out, window, measured, runner)
+    print(evaluate_results.write(out, records))
+    try:
+        import evaluate_pictures
+    except ModuleNotFoundError as missing:
+        print(f"no pictures: {missing}")
+        return
+    evaluate_pictures.draw(out, records)
 
 
 def main():
@@ -175,15 +187,15 @@ def main():
           f" {calibration['threads']} threads, {calibration['instruction_set']}")
     print_plan(*plan, runner, speed)
     print("\nmeasured:")
-    measure_all(plan[0], runner, speed)
-    records = evaluate_results.collect(arguments.out, calibration["trained_window"], plan[0], runner)
-    print(evaluate_results.write(arguments.out, records))
+    stopped = False
     try:
-        import evaluate_pictures
-    except ModuleNotFoundError as missing:
-        print(f"no pictures: {missing}")
-        return
-    evaluate_pictures.draw(arguments.out, records)
+        measure_all(plan[0], runner, speed)
+    except KeyboardInterrupt:
+        stopped = True
+    measured = [one for one in plan[0] if runner.result(one.name) is not None]
+    report(arguments.out, calibration["trained_window"], measured, runner)
+    if stopped:
+        sys.exit(f"\nstopped after {len(measured)} of {len(plan[0])} measurements; the same command goes on")
 
 
 if __name__ == "__main__":
