@@ -1,4 +1,5 @@
-// The exponential, over its whole range, and the scratch that a call takes.
+// The exponential, over its whole range, the scratch that a call takes, and how few rows are shared out.
+#include <array>
 #include <atomic>
 #include <bit>
 #include <cmath>
@@ -66,4 +67,41 @@ TEMPLATE_TEST_CASE("scratch per thread is at most 4 MiB and does not grow with t
   CHECK(near <= (std::size_t{4} << 20));
   CHECK(scratch<TestType>(65536, 4096, 128, 1) == near);
   CHECK(scratch<TestType>(4096, 4096, 128, 2) <= 2 * near + 64);
+}
+
+TEST_CASE("blocks of few rows cover them in order, and take the workers about equally long") {
+  using dca::KeyRange;
+  Random random;
+  for (int trial = 0; trial < 300; ++trial) {
+    const Index group = random.integer(1, 4), unit = random.integer(1, 16), most = unit * random.integer(8, 100);
+    const Index rows = random.integer(17, 3000), position = random.integer(0, 1) * random.integer(0, 5000);
+    const Index workers = random.integer(2, 9), sequences = random.integer(1, 5), chunk_len = random.integer(50, 4000);
+    const auto ranges = [&](Index i) {  // two parts: the keys of a query's chunk, and those before
+      const Index start = i / chunk_len * chunk_len;
+      return std::array{KeyRange{start, i + 1}, KeyRange{0, start}};
+    };
+    const dca::detail::EvenBlocks blocks(ranges, rows, group, position, unit, most);
+    const double work = blocks.work_of_block(sequences, workers);
+    INFO("rows " << rows << ", group " << group << ", position " << position << ", unit " << unit << ", most " << most
+                 << ", workers " << workers << ", sequences " << sequences << ", chunk_len " << chunk_len);
+    Index first = 0, count = 0;
+    while (first < rows) {
+      const Index last = blocks.end(first, work);
+      REQUIRE(last > first);
+      REQUIRE(last - first <= most);
+      REQUIRE((last == rows || (last - first) % unit == 0));
+      first = last;
+      ++count;
+    }
+    REQUIRE(first == rows);
+    REQUIRE(count <= std::max(workers, (rows + most - 1) / most));
+  }
+  const auto causal = [](Index i) { return std::array{KeyRange{0, i + 1}}; };
+  const dca::detail::EvenBlocks blocks(causal, 512, 1, 0, 16, 1536);
+  const double half = blocks.work_of_block(1, 2), quarter = blocks.work_of_block(1, 4);
+  CHECK(blocks.end(0, half) > 300);  // the first half of the work is more than half of the rows
+  CHECK(blocks.end(0, half) < 400);
+  CHECK(blocks.end(blocks.end(0, half), half) == 512);
+  CHECK(blocks.end(0, quarter) < blocks.end(0, half));
+  CHECK(blocks.end(0, blocks.work_of_block(2, 2)) == 512);  // one for each of two sequences
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <bit>
 
 #include "dca/device/scratch.hpp"
 #include "dca/kernel/panels.hpp"
@@ -9,21 +10,107 @@
 
 namespace dca::detail {
 
-/// Rows that share a packed tile. More rows pack less often: a tile costs about as much as 50 rows' products with it.
-/// But a block's queries and sums pass through the cache once per key tile, 12 bytes per 256 FLOPs in float, which the
-/// second-level cache delivers with ease and the third-level one just so: they may take one and a half times the second
-/// (and 1/2 to 2 MiB). Where there would not be four tasks for each worker rows are fewer, but worth the packing.
-/// `total_rows` are those of all sequences and kv_heads.
+/// Packing a tile of keys and values takes about as long as the products of so many rows with it.
+inline constexpr Index packing_rows = 35;
+
+/// Rows that share a packed tile, at most. More rows pack less often, but a block's queries and sums pass through the
+/// cache once per key tile, 12 bytes per 256 FLOPs in float, which the second-level cache delivers with ease and the
+/// third-level one just so: they may take one and a half times the second (and 1/2 to 2 MiB).
 template <class T>
-Index choose_block_rows(Index total_rows, Index row_features, Index workers) {
+Index most_block_rows(Index row_features) {
   const Index block_bytes = std::clamp<Index>(Eigen::l2CacheSize() / 2 * 3, Index{1} << 19, Index{1} << 21);
-  constexpr Index worthwhile_rows = 128;
   constexpr Index unit = panel_rows<T>;
-  const Index most =
-      std::clamp<Index>(block_bytes / (row_features * static_cast<Index>(sizeof(T))) / unit, 1, 64) * unit;
-  if (workers == 1) return most;
-  return std::min(most, round_up(std::max(ceil_div(total_rows, 4 * workers), worthwhile_rows), unit));
+  return std::clamp<Index>(block_bytes / (row_features * static_cast<Index>(sizeof(T))) / unit, 1, 64) * unit;
 }
+
+/// The same where several workers share the `total_rows` of all sequences and kv_heads: four tasks for each worker, or
+/// less where that would not be worth the packing.
+template <class T>
+Index shared_block_rows(Index total_rows, Index workers) {
+  constexpr Index worthwhile_rows = 128;
+  return round_up(std::max(ceil_div(total_rows, 4 * workers), worthwhile_rows), panel_rows<T>);
+}
+
+/// Where rows are few, packing is much of the time: then a sequence is cut into as few blocks as keep the workers busy,
+/// of different lengths that take equally long. Work is counted in products of a row and a key. `ranges(position)`
+/// gives the keys that a query sees through each part.
+template <class Ranges>
+class EvenBlocks {
+ public:
+  /// Of `rows` rows, `group` for each position from `position` on, in blocks of multiples of `unit` rows, at most
+  /// `most`.
+  EvenBlocks(const Ranges& ranges, Index rows, Index group, Index position, Index unit, Index most)
+      : ranges_(ranges), rows_(rows), query_{position, group}, unit_(unit), most_(most) {}
+
+  /// How much work a block should be, where `sequences` are cut alike and `workers` share the blocks.
+  double work_of_block(Index sequences, Index workers) const {
+    const Index fewest = ceil_div(rows_, most_);
+    double best = std::numeric_limits<double>::infinity();
+    Index blocks = fewest;
+    for (Index b = fewest; b <= std::max(fewest, workers); ++b) {
+      const double time = static_cast<double>(ceil_div(sequences * b, workers)) * average_work(b);
+      if (time < 0.99 * best) {
+        best = time;
+        blocks = b;
+      }
+    }
+    return evened(blocks);
+  }
+
+  /// Where a block of at most so much work ends that starts with row `first`. It has one unit of rows at least.
+  Index end(Index first, double most_work) const {
+    const Index most_units = ceil_div(std::min(most_, rows_ - first), unit_);
+    Index units = 1;
+    for (Index step = std::bit_floor(static_cast<std::size_t>(most_units)); step > 0; step /= 2) {
+      if (units + step <= most_units && work(first, last_of(first, units + step)) <= most_work) units += step;
+    }
+    return last_of(first, units);
+  }
+
+ private:
+  static constexpr Index size(KeyRange keys) { return keys.empty() ? 0 : keys.last - keys.first; }
+
+  Index last_of(Index first, Index units) const { return std::min(first + units * unit_, rows_); }
+
+  /// Rows from first on before last. Between the two the keys that a row sees become more, or fewer, evenly.
+  double work(Index first, Index last) const {
+    const auto at_first = ranges_(query_.position(first)), at_last = ranges_(query_.position(last - 1));
+    constexpr Index row_overhead = 36;  // queries are packed, lanes masked, results written
+    Index ends = 2 * row_overhead, packed = 0;
+    for (std::size_t part = 0; part < at_first.size(); ++part) {
+      ends += size(at_first[part]) + size(at_last[part]);
+      packed += size(hull(at_first[part], at_last[part]));
+    }
+    return static_cast<double>((last - first) * ends / 2 + packing_rows * packed);
+  }
+
+  /// Of `blocks` blocks whose ends lie as those of a causal triangle's even blocks do.
+  double average_work(Index blocks) const {
+    const double b = static_cast<double>(blocks), all = work(0, rows_);
+    const double before = static_cast<double>(query_.q_offset);
+    const double positions = static_cast<double>(ceil_div(rows_, query_.group));
+    const double packed_again = (b - 1) * before + (2 * b / 3 - 0.5) * positions;
+    return (all + (blocks > 1 ? static_cast<double>(packing_rows) * packed_again : 0)) / b;
+  }
+
+  /// The least work that is enough for `blocks` blocks, or a little more.
+  double evened(Index blocks) const {
+    double low = 0, high = work(0, rows_);
+    constexpr int steps = 8;
+    for (int step = 0; step < steps; ++step) {
+      const double middle = (low + high) / 2;
+      Index row = 0;
+      for (Index b = 0; b < blocks && row < rows_; ++b) row = end(row, middle);
+      (row >= rows_ ? high : low) = middle;
+    }
+    return high;
+  }
+
+  const Ranges& ranges_;
+  Index rows_;
+  QueryRows query_;
+  Index unit_, most_;
+};
 
 /// Rows of a sequence and kv_head up to which the streamed products are the faster ones.
 inline constexpr Index most_streamed_rows = 16;
@@ -47,20 +134,34 @@ struct PackedTask {
 /// Made in two steps, because its tables lie in scratch memory of which it tells the size: count, then fill.
 class CallPlan {
  public:
-  /// `runs(sequence)` gives the queries of a sequence, `group` the heads per kv_head. Rows of a task are few where
-  /// `choices` cut them into many panels.
-  template <class T, class Runs, class Choices>
-  static CallPlan count(std::type_identity<T>, Index sequences, Index group, const Runs& runs, Index row_features,
-                        Index workers, Index kv_heads, const Choices& choices) {
+  /// `runs(sequence)` gives the queries of a sequence, `ranges(position)` the keys that a query sees through each part,
+  /// `group` the heads per kv_head. Rows of a task are few where `choices` cut them into many panels.
+  template <class T, class Runs, class Ranges, class Choices>
+  static CallPlan count(std::type_identity<T>, Index sequences, Index group, const Runs& runs, const Ranges& ranges,
+                        Index row_features, Index workers, Index kv_heads, const Choices& choices) {
     CallPlan plan;
     plan.sequences_ = sequences;
     plan.group_ = group;
-    Index packed_rows = 0;
+    Index packed_rows = 0, packed_sequences = 0;
+    QueryRun alike{};
+    bool all_alike = true;
     for (Index s = 0; s < sequences; ++s) {
-      const Index rows = plan.rows_of(runs(s));
-      if (rows > most_streamed_rows) packed_rows = checked_sum("query", packed_rows, rows);
+      const QueryRun run = runs(s);
+      const Index rows = plan.rows_of(run);
+      if (rows <= most_streamed_rows) continue;
+      packed_rows = checked_sum("query", packed_rows, rows);
+      if (packed_sequences++ == 0) alike = run;
+      all_alike = all_alike && run.count == alike.count && run.position == alike.position;
     }
-    plan.block_rows_ = choose_block_rows<T>(checked_product("query", packed_rows, kv_heads), row_features, workers);
+    packed_rows = checked_product("query", packed_rows, kv_heads);
+    const Index most = most_block_rows<T>(row_features), shared = shared_block_rows<T>(packed_rows, workers);
+    plan.block_rows_ = workers == 1 ? most : std::min(most, shared);
+    constexpr Index few_rows = 15 * packing_rows;
+    if (workers > 1 && packed_sequences > 0 && all_alike && plan.block_rows_ < few_rows && choices.most_edges(1) == 0) {
+      plan.block_rows_ = most;
+      plan.block_unit_ = packet_size<T>;
+      plan.block_work_ = plan.even_blocks(alike, ranges).work_of_block(packed_sequences * kv_heads, workers);
+    }
     const auto lanes_lost = [&] { return choices.most_edges(plan.block_rows_ / group + 1) * packet_size<T>; };
     while (plan.block_rows_ > panel_rows<T> && plan.block_rows_ < lanes_lost()) {
       plan.block_rows_ = round_up(plan.block_rows_ / 2, panel_rows<T>);
@@ -70,8 +171,10 @@ class CallPlan {
       const Index rows = plan.rows_of(run);
       if (rows == 0) continue;
       if (rows > most_streamed_rows) {
-        plan.packed_count_ += ceil_div(rows, plan.block_rows_);
-        plan.packed_rows_ = std::min(plan.block_rows_, std::max(plan.packed_rows_, rows));
+        plan.for_each_block(run, ranges, [&](Index first, Index last) {
+          ++plan.packed_count_;
+          plan.packed_rows_ = std::max(plan.packed_rows_, last - first);
+        });
       } else {
         plan.streamed_count_ += pieces(run);
         plan.streamed_rows_ = std::max(plan.streamed_rows_, rows);
@@ -87,8 +190,8 @@ class CallPlan {
   }
 
   /// Fills the tables. Of packed tasks those with the most to do come first, so that the threads finish together.
-  template <class Runs>
-  void fill(const Runs& runs) {
+  template <class Runs, class Ranges>
+  void fill(const Runs& runs, const Ranges& ranges) {
     PackedTask* next = packed_;
     Index piece = 0;
     for (Index s = 0; s < sequences_; ++s) {
@@ -98,9 +201,7 @@ class CallPlan {
       if (streamed_count_ > 0) first_piece_[s] = piece;
       if (rows > 0 && !packed) piece += pieces(run);
       if (!packed) continue;
-      for (Index first = 0; first < rows; first += block_rows_) {
-        *next++ = {s, first, std::min(first + block_rows_, rows)};
-      }
+      for_each_block(run, ranges, [&](Index first, Index last) { *next++ = {s, first, last}; });
     }
     if (streamed_count_ > 0) first_piece_[sequences_] = piece;
     const auto cost = [&](const PackedTask& task) {
@@ -138,12 +239,32 @@ class CallPlan {
  private:
   Index rows_of(const QueryRun& run) const { return run.count * group_; }
 
+  template <class Ranges>
+  EvenBlocks<Ranges> even_blocks(const QueryRun& run, const Ranges& ranges) const {
+    return {ranges, rows_of(run), group_, run.position, block_unit_, block_rows_};
+  }
+
+  /// The packed tasks of a sequence: body(first row, last row).
+  template <class Ranges, class Body>
+  void for_each_block(const QueryRun& run, const Ranges& ranges, const Body& body) const {
+    const EvenBlocks<Ranges> even = even_blocks(run, ranges);
+    const Index rows = rows_of(run);
+    for (Index first = 0; first < rows;) {
+      const Index last = block_work_ > 0 ? even.end(first, block_work_) : std::min(first + block_rows_, rows);
+      body(first, last);
+      first = last;
+    }
+  }
+
   static Index pieces(const QueryRun& run) {
     const Index keys = run.position + run.count;
     return ceil_div(keys, streamed_keys_per_task(keys));
   }
 
-  Index sequences_ = 0, group_ = 1, block_rows_ = 1;
+  Index sequences_ = 0, group_ = 1;
+  Index block_rows_ = 1;   // of packed tasks, at most
+  Index block_unit_ = 1;
+  double block_work_ = 0;  // at most; 0: they are cut by their rows alone
   Index packed_count_ = 0, packed_rows_ = 0, streamed_count_ = 0, streamed_rows_ = 0;
   PackedTask* packed_ = nullptr;
   Index* first_piece_ = nullptr;  // by sequence, and one past the last

@@ -1,6 +1,8 @@
 // A call from its arguments to its results: tasks that the device's threads share.
 #pragma once
 
+#include <array>
+
 #include "dca/device/workers.hpp"
 #include "dca/kernel/call_plan.hpp"
 #include "dca/kernel/choice_phase.hpp"
@@ -26,7 +28,7 @@ class TileLoop {
         choice_(params, source, call, selection, most_streamed_rows),
         kv_heads_(source.kv_heads()),
         group_(call.query.shape[2] / kv_heads_),
-        plan_(CallPlan::count(std::type_identity<T>{}, source.sequences(), group_, runs(),
+        plan_(CallPlan::count(std::type_identity<T>{}, source.sequences(), group_, runs(), ranges(),
                               source.head_dim() + source.v_head_dim(), all_workers(), kv_heads_, choice_.choices())),
         width_(whole_packets<T>(source.v_head_dim())),
         state_size_(round_up(StreamedState<T>::size(plan_.streamed_rows(), width_), packet_size<T>)) {}
@@ -46,7 +48,7 @@ class TileLoop {
     plan_.take_tables(shared);
     choice_.take_shared(shared);
     states_ = shared.take<T>(states * state_size_);
-    plan_.fill(runs());
+    plan_.fill(runs(), ranges());
     std::byte* const own = scratch.data() + shared_bytes;
     fill_skipped();
     choice_.run(device_, workers, own, bytes);
@@ -83,6 +85,9 @@ class TileLoop {
 
   auto runs() const {
     return [this](Index sequence) { return call_.queries(sequence, source_.length(sequence)); };
+  }
+  auto ranges() const {
+    return [this](Index position) { return std::array{Parts::keys(params_.chunks, position)...}; };
   }
   Index all_workers() const { return worker_count(device_, std::numeric_limits<Index>::max()); }
 
