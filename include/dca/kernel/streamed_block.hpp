@@ -60,8 +60,6 @@ class StreamedBlock {
     queries_ = arena.take<T>(rows * key_width);
     scores_ = arena.take<T>(streamed_rows * score_stride);
     tile_sums_ = arena.take<T>(streamed_rows * value_width);
-    key_rows_ = arena.take<const void*>(tile_keys + rows_ahead);
-    value_rows_ = arena.take<const void*>(tile_keys + rows_ahead);
     keys_ = arena.take<T>(keys_are_direct() ? 0 : tile_keys * key_width);
     values_ = arena.take<T>(values_are_direct() ? 0 : tile_keys * value_width);
     spare_ = arena.take<T>(head_dim_);
@@ -117,12 +115,12 @@ class StreamedBlock {
  private:
   template <class Part>
   void visit_run(KeyRange tile) {
-    find_keys<Part>(tile);
-    find_values(tile);
+    tile_ = tile;
+    if (!keys_are_direct()) decode_keys<Part>();
+    if (!values_are_direct()) decode_values();
     for (Index row = 0; row < rows_; row += streamed_rows) {
       with_count<streamed_rows>(static_cast<int>(std::min<Index>(streamed_rows, rows_ - row)),
-                                [&](auto rows) { visit<rows>(row, tile); });
-      key_bytes_ahead_ = value_bytes_ahead_ = 0;  // the others find everything in cache
+                                [&](auto rows) { visit<rows>(row); });
     }
   }
 
@@ -133,81 +131,75 @@ class StreamedBlock {
   }
   bool values_are_direct() const { return RowReader<T, Value>::direct && v_head_dim_ % packet_size<T> == 0; }
 
-  /// Calls f(first row, stride, count, key of the first) for the runs of a tile's rows.
-  template <class RunAt, class F>
-  static void for_each_run(KeyRange tile, const RunAt& run_at, F&& f) {
-    for (Index first = tile.first; first < tile.last;) {
-      const auto run = run_at(first);
-      const Index count = std::min(run.count, tile.last - first);
-      f(run.data, run.stride, count, first);
+  auto keys_in_storage() const {
+    return [this](Index key) { return source_.keys(sequence_, kv_head_, key); };
+  }
+  auto values_in_storage() const {
+    return [this](Index key) { return source_.values(sequence_, kv_head_, key); };
+  }
+  /// Rows of a tile that has passed through `decoded`.
+  auto rows_of_tile(const T* decoded, Index width) const {
+    return [=, this](Index key) { return RowRun<T>{decoded + (key - tile_.first) * width, width, tile_.last - key}; };
+  }
+
+  /// Keys of the tile as T, placed by Part where they are not yet.
+  template <class Part>
+  void decode_keys() {
+    const Index width = whole_packets<T>(head_dim_);
+    for_each_row(
+        tile_.first, tile_.last, row_bytes<Key>(head_dim_), keys_in_storage(), [&](const auto* row, Index key) {
+          T* const place = keys_ + (key - tile_.first) * width;
+          if constexpr (has_placed_keys<Source>) {
+            RowStorage<Key>::decode(row, head_dim_, place);
+          } else {
+            rotator_(Part::key_position(params_.chunks, key), plain_row<Key>(row, head_dim_, spare_), head_dim_, place);
+          }
+          std::fill(place + head_dim_, place + width, T{0});
+        });
+  }
+
+  void decode_values() {
+    const Index width = whole_packets<T>(v_head_dim_);
+    for_each_row(tile_.first, tile_.last, row_bytes<Value>(v_head_dim_), values_in_storage(),
+                 [&](const auto* row, Index key) {
+                   T* const place = values_ + (key - tile_.first) * width;
+                   RowStorage<Value>::decode(row, v_head_dim_, place);
+                   std::fill(place + v_head_dim_, place + width, T{0});
+                 });
+  }
+
+  /// Calls f(stream, its first key) for the rows of `keys`, in streams as long as memory allows. `run_at` knows the
+  /// runs of rows up to `limit`, and what follows `keys` may be asked for ahead.
+  template <class E, class RunAt, class F>
+  static void for_each_stream(KeyRange keys, Index limit, const RunAt& run_at, F&& f) {
+    for (Index first = keys.first; first < keys.last;) {
+      RowRun<E> run = run_at(first);
+      const auto* next = run.data;  // at the end of all any row will do
+      while (first + run.count < limit) {
+        const RowRun<E> more = run_at(first + run.count);
+        next = more.data;
+        if (first + run.count >= keys.last || next != run.data + run.count * run.stride) break;
+        run.count += more.count;
+      }
+      const Index count = std::min(run.count, keys.last - first);
+      if (count < run.count) next = run.data + count * run.stride;
+      f(RowStream<E>{run.data, run.stride, count, next}, first);
       first += count;
     }
   }
 
-  /// Pointers to the rows of a tile, and to those that follow it as far as they are asked for ahead.
-  template <class RunAt>
-  void point_to_rows(KeyRange tile, const RunAt& run_at, const void** rows) const {
-    const KeyRange wanted{tile.first, std::min(source_.length(sequence_), tile.last + rows_ahead)};
-    for_each_run(wanted, run_at, [&](const auto* row, Index stride, Index count, Index key) {
-      for (Index k = 0; k < count; ++k) rows[key - tile.first + k] = row + k * stride;
-    });
-    std::fill(rows + (wanted.last - tile.first), rows + (tile.last - tile.first) + rows_ahead, rows[0]);
-  }
-
-  /// Long rows are asked for ahead; short ones hardware follows as well, and asking costs more than it brings.
-  static Index worth_asking(Index bytes) { return bytes >= 512 ? bytes : 0; }
-
-  template <class Part>
-  void find_keys(KeyRange tile) {
-    const auto run_at = [&](Index key) { return source_.keys(sequence_, kv_head_, key); };
-    key_bytes_ahead_ = 0;
-    if (keys_are_direct()) {
-      key_bytes_ahead_ = worth_asking(row_bytes<Key>(head_dim_));
-      return point_to_rows(tile, run_at, key_rows_);
-    }
-    const Index width = whole_packets<T>(head_dim_);
-    for_each_row(tile.first, tile.last, row_bytes<Key>(head_dim_), run_at, [&](const auto* row, Index key) {
-      T* const place = keys_ + (key - tile.first) * width;
-      if constexpr (has_placed_keys<Source>) {
-        RowStorage<Key>::decode(row, head_dim_, place);
-      } else {
-        rotator_(Part::key_position(params_.chunks, key), plain_row<Key>(row, head_dim_, spare_), head_dim_, place);
-      }
-      std::fill(place + head_dim_, place + width, T{0});
-      key_rows_[key - tile.first] = place;
-    });
-    std::fill_n(key_rows_ + (tile.last - tile.first), rows_ahead, key_rows_[0]);
-  }
-
-  void find_values(KeyRange tile) {
-    const auto run_at = [&](Index key) { return source_.values(sequence_, kv_head_, key); };
-    value_bytes_ahead_ = 0;
-    if (values_are_direct()) {
-      value_bytes_ahead_ = worth_asking(row_bytes<Value>(v_head_dim_));
-      return point_to_rows(tile, run_at, value_rows_);
-    }
-    const Index width = whole_packets<T>(v_head_dim_);
-    for_each_row(tile.first, tile.last, row_bytes<Value>(v_head_dim_), run_at, [&](const auto* row, Index key) {
-      T* const place = values_ + (key - tile.first) * width;
-      RowStorage<Value>::decode(row, v_head_dim_, place);
-      std::fill(place + v_head_dim_, place + width, T{0});
-      value_rows_[key - tile.first] = place;
-    });
-    std::fill_n(value_rows_ + (tile.last - tile.first), rows_ahead, value_rows_[0]);
-  }
-
-  /// Rows [row, row + Rows) meet their keys of a tile.
+  /// Rows [row, row + Rows) meet their keys of the tile.
   template <int Rows>
-  void visit(Index row, KeyRange tile) {
-    KeyRange seen[Rows], any{0, 0}, all = tile;
+  void visit(Index row) {
+    KeyRange seen[Rows], any{0, 0}, all = tile_;
     for (int r = 0; r < Rows; ++r) {
-      seen[r] = intersection(ranges_[row + r], tile);
+      seen[r] = intersection(ranges_[row + r], tile_);
       any = hull(any, seen[r]);
       all = intersection(all, seen[r]);
     }
     if (any.empty()) return;
     const Index origin = any.first;
-    score<Rows>(row, {any.first - tile.first, any.last - tile.first});
+    score<Rows>(row, any);
     const T cap_log2 = static_cast<T>(params_.logit_softcap * std::numbers::log2e);
     T factor[Rows]{};
     for (int r = 0; r < Rows; ++r) {
@@ -220,9 +212,9 @@ class StreamedBlock {
     std::fill_n(tile_sums_, Rows * width, T{0});
     if (all.empty()) all = {any.first, any.first};
     // A key that a row does not see must not reach it, not even times 0: only what all see is added for all at once.
-    for (int r = 0; r < Rows; ++r) weigh<1>(r, {seen[r].first, std::min(seen[r].last, all.first)}, tile, origin);
-    weigh<Rows>(0, all, tile, origin);
-    for (int r = 0; r < Rows; ++r) weigh<1>(r, {std::max(seen[r].first, all.last), seen[r].last}, tile, origin);
+    for (int r = 0; r < Rows; ++r) weigh<1>(r, {seen[r].first, std::min(seen[r].last, all.first)}, origin);
+    weigh<Rows>(0, all, origin);
+    for (int r = 0; r < Rows; ++r) weigh<1>(r, {std::max(seen[r].first, all.last), seen[r].last}, origin);
     for (int r = 0; r < Rows; ++r) {
       if (seen[r].empty()) continue;
       T* const sums = state_->sums + (row + r) * width;
@@ -230,35 +222,38 @@ class StreamedBlock {
     }
   }
 
-  /// Logits of keys [keys.first, keys.last) of the tile, from the start of scores_.
+  /// Logits of `keys`, from the start of scores_.
   template <int Rows>
   void score(Index row, KeyRange keys) {
-    const Index width = whole_packets<T>(head_dim_), count = keys.last - keys.first;
-    const T* const queries = queries_ + row * width;
-    const auto run = [&]<class E>(std::type_identity<E>) {
-      score_rows<T, E, Rows>(key_rows_ + keys.first, count, width, queries, scores_, score_stride, key_bytes_ahead_);
+    const Index width = whole_packets<T>(head_dim_);
+    const auto run = [&]<class E>(std::type_identity<E>, Index limit, const auto& run_at) {
+      for_each_stream<E>(keys, limit, run_at, [&](const RowStream<E>& stream, Index first) {
+        score_rows<T, E, Rows>(stream, width, queries_ + row * width, scores_ + (first - keys.first), score_stride);
+      });
     };
     if constexpr (RowReader<T, Key>::direct && has_placed_keys<Source>) {
-      if (keys_are_direct()) return run(std::type_identity<Key>{});
+      if (keys_are_direct()) return run(std::type_identity<Key>{}, source_.length(sequence_), keys_in_storage());
     }
-    run(std::type_identity<T>{});
+    run(std::type_identity<T>{}, tile_.last, rows_of_tile(keys_, width));
   }
 
-  /// Adds values [keys.first, keys.last) to the tile's sums of Rows rows at work, from row `first` of them on. Sums of
-  /// a tile are rounded as small numbers: errors grow with the number of tiles and not with that of keys.
+  /// Adds the values of `keys` to the tile's sums of Rows rows at work, from row `row` of them on; weights begin with
+  /// key `origin`. Sums of a tile are rounded as small numbers: errors grow with the number of tiles and not with that
+  /// of keys.
   template <int Rows>
-  void weigh(int first, KeyRange keys, KeyRange tile, Index origin) {
+  void weigh(int row, KeyRange keys, Index origin) {
     if (keys.empty()) return;
-    T* const sums = tile_sums_ + first * state_->features;
-    const T* const weights = scores_ + first * score_stride;
-    const auto run = [&]<class E>(std::type_identity<E>) {
-      add_values<T, E, Rows>(value_rows_ + (origin - tile.first), keys.first - origin, keys.last - origin,
-                             state_->features, weights, score_stride, sums, value_bytes_ahead_);
+    const Index width = state_->features;
+    const auto run = [&]<class E>(std::type_identity<E>, Index limit, const auto& run_at) {
+      for_each_stream<E>(keys, limit, run_at, [&](const RowStream<E>& stream, Index first) {
+        add_values<T, E, Rows>(stream, width, scores_ + row * score_stride + (first - origin), score_stride,
+                               tile_sums_ + row * width);
+      });
     };
     if constexpr (RowReader<T, Value>::direct) {
-      if (values_are_direct()) return run(std::type_identity<Value>{});
+      if (values_are_direct()) return run(std::type_identity<Value>{}, source_.length(sequence_), values_in_storage());
     }
-    run(std::type_identity<T>{});
+    run(std::type_identity<T>{}, tile_.last, rows_of_tile(values_, width));
   }
 
   const AttentionParams<Layout>& params_;
@@ -268,14 +263,13 @@ class StreamedBlock {
   Index group_;
   Index head_dim_, v_head_dim_;
   RowRotator<T> rotator_;
-  KeyRange* ranges_;         // per row, of the current part
-  T* queries_;               // [rows][head_dim in whole packets]
-  T* tile_sums_;             // of the rows at work: [streamed_rows][v_head_dim in whole packets]
-  T* scores_;                // of the rows at work: [streamed_rows][score_stride]
-  const void** key_rows_;    // of the tile, in storage or in keys_
-  const void** value_rows_;  // likewise
-  Index key_bytes_ahead_ = 0, value_bytes_ahead_ = 0;
-  T *keys_, *values_, *spare_;
+  KeyRange* ranges_;   // per row, of the current part
+  T* queries_;         // [rows][head_dim in whole packets]
+  T* tile_sums_;       // of the rows at work: [streamed_rows][v_head_dim in whole packets]
+  T* scores_;          // of the rows at work: [streamed_rows][score_stride]
+  T *keys_, *values_;  // of the tile, where they are not read from storage: [tile_keys][features in whole packets]
+  T* spare_;           // a row on its way
+  KeyRange tile_{0, 0};
   Index sequence_ = 0, kv_head_ = 0, rows_ = 0;
   QueryRun run_{};
   const StreamedState<T>* state_ = nullptr;

@@ -1,6 +1,8 @@
 // The products for few query rows: keys and values straight from storage, each read once.
 #pragma once
 
+#include <cstdint>
+
 #include "dca/kernel/row_reader.hpp"
 
 #include "dca/kernel/packet_code_begin.hpp"
@@ -16,18 +18,44 @@ constexpr int streamed_keys(int rows) {
   return std::max(1, packet_size<T> / (rows == 3 ? 4 : rows));
 }
 
-/// Rows of E by pointers to their beginnings.
+/// `count` rows of E that lie `stride` units apart, and where reading goes on after the last of them.
 template <class E>
-class RowPointers {
- public:
-  explicit RowPointers(const void* const* rows) : rows_(rows) {}
-  EIGEN_ALWAYS_INLINE const StorageUnit<E>* operator[](Index k) const {
-    return static_cast<const StorageUnit<E>*>(rows_[k]);
-  }
+struct RowStream {
+  const StorageUnit<E>* data;
+  Index stride;
+  Index count;
+  const StorageUnit<E>* next;
 
- private:
-  const void* const* rows_;
+  EIGEN_ALWAYS_INLINE const StorageUnit<E>* operator[](Index k) const { return data + k * stride; }
+
+  /// Where row k is, if it is beyond the last one perhaps the address of nothing: to be asked for and not to be read.
+  EIGEN_ALWAYS_INLINE std::uintptr_t address(Index k) const {
+    const auto start = reinterpret_cast<std::uintptr_t>(k < count ? data : next);
+    return start + static_cast<std::uintptr_t>((k < count ? k : k - count) * stride) * sizeof(StorageUnit<E>);
+  }
 };
+
+/// How far ahead of the row at work rows are asked for, in bytes; 0: hardware alone follows the stream. One query row
+/// waits for memory: it asks for what comes next, close by, and where rows are narrow does better without. Several have
+/// arithmetic to do meanwhile. Measured on Zen 4.
+template <class T, class E, int Rows>
+inline constexpr Index bytes_ahead = std::is_same_v<T, E> ? (Rows == 1 ? 2560 : 10240)
+                                     : sizeof(StorageUnit<E>) == 2 && Rows > 1 ? 10240
+                                                                               : 0;
+
+template <class T, class E, int Rows>
+Index rows_ahead(Index features) {
+  return std::max<Index>(1, bytes_ahead<T, E, Rows> / row_bytes<E>(features));
+}
+
+/// Asks for the line that begins with feature d of a row ahead, if one does.
+template <class T, class E, int Rows>
+EIGEN_ALWAYS_INLINE void ask_ahead(std::uintptr_t row, Index d) {
+  if constexpr (bytes_ahead<T, E, Rows> > 0) {
+    constexpr Index unit = sizeof(StorageUnit<E>), line = 64;
+    if (d % (line / unit) == 0) prefetch(reinterpret_cast<const void*>(row + static_cast<std::uintptr_t>(d * unit)), 1);
+  }
+}
 
 /// sums[k] = the sum over the lanes of x[k], for Count packets; `sums` has room for whole packets. By transposing as
 /// many packets as there are lanes; where those are many, of packets folded to half their width, which is half the
@@ -61,41 +89,44 @@ EIGEN_ALWAYS_INLINE void lane_sums(const Packet* x, T* sums) {
   }
 }
 
-/// Rows that are asked for ahead of the one at work: so many pointers must follow the last row's.
-inline constexpr Index rows_ahead = 8;
-
-/// scores[r * score_stride + key] = <keys[key], queries + r * features> for Rows rows and `count` keys; whole packets
-/// of features. Of the rows ahead `bytes_ahead` bytes are asked for. Up to a packet of scores beyond `count` may be
-/// written. A key is read from front to back, one after the other, as hardware expects of a stream.
+/// scores[r * score_stride + key] = <keys[key], queries + r * features> for Rows rows; whole packets of features. Up to
+/// a packet of scores beyond the last key may be written.
 template <class T, class E, int Rows>
-void score_rows(const void* const* keys, Index count, Index features, const T* queries, T* scores, Index score_stride,
-                Index bytes_ahead) {
+void score_rows(const RowStream<E>& keys, Index features, const T* queries, T* scores, Index score_stride) {
   using Reader = RowReader<T, E>;
   constexpr int size = packet_size<T>, at_once = streamed_keys<T>(Rows);
-  for (Index first = 0; first < count; first += at_once) {
+  constexpr int most_in_step = EIGEN_ARCH_DEFAULT_NUMBER_OF_REGISTERS >= 32 || Rows <= 2 ? 4 : 2;
+  constexpr int in_step = Reader::has_scale ? std::min(at_once, most_in_step) : 1;
+  const Index ahead = rows_ahead<T, E, Rows>(features);
+  for (Index first = 0; first < keys.count; first += at_once) {
     Packet<T> sum[Rows * at_once];
     unroll<Rows * at_once>([&](auto k) { sum[k] = broadcast(T{0}); });
-    const void* at_hand[at_once];
-    for (int k = 0; k < at_once; ++k) at_hand[k] = keys[std::min(first + k, count - 1)];
-    const RowPointers<E> rows(at_hand);
-    unroll<at_once>([&](auto k) {
-      if (first + k < count) prefetch(keys[first + k + rows_ahead], bytes_ahead);
+    unroll<at_once / in_step>([&](auto step) {
+      constexpr int from = step * in_step;
+      const StorageUnit<E>* row[in_step];
+      for (int k = 0; k < in_step; ++k) row[k] = keys[std::min(first + from + k, keys.count - 1)];
+      const std::uintptr_t row_ahead = keys.address(first + from + ahead);
       for (Index d = 0; d < features; d += size) {
-        const Packet<T> key = Reader::load(rows[k], features, d);
+        ask_ahead<T, E, Rows>(row_ahead, d);
+        Packet<T> key[in_step];
+        unroll<in_step>([&](auto k) { key[k] = Reader::load(row[k], features, d); });
         unroll<Rows>([&](auto r) {
-          sum[r * at_once + k] = ei::pmadd(load(queries + r * features + d), key, sum[r * at_once + k]);
+          const Packet<T> query = load(queries + r * features + d);
+          unroll<in_step>([&](auto k) {
+            constexpr int place = r * at_once + from + k;
+            sum[place] = ei::pmadd(query, key[k], sum[place]);
+          });
+        });
+      }
+      if constexpr (Reader::has_scale) {
+        unroll<in_step>([&](auto k) {
+          const Packet<T> scale = broadcast(static_cast<T>(Reader::scale(row[k], features)));
+          unroll<Rows>([&](auto r) { sum[r * at_once + from + k] = ei::pmul(sum[r * at_once + from + k], scale); });
         });
       }
     });
     T found[round_up(Rows * at_once, size)];
     lane_sums<T, Rows * at_once>(sum, found);
-    if constexpr (Reader::has_scale) {
-      alignas(64) T scale[at_once];
-      for (int k = 0; k < at_once; ++k) scale[k] = Reader::scale(rows[k], features);
-      for (int r = 0; r < Rows; ++r) {
-        for (int k = 0; k < at_once; ++k) found[r * at_once + k] *= scale[k];
-      }
-    }
     for (int r = 0; r < Rows; ++r) std::copy_n(found + r * at_once, at_once, scores + r * score_stride + first);
   }
 }
@@ -104,23 +135,22 @@ void score_rows(const void* const* keys, Index count, Index features, const T* q
 /// values[key][feature + lane], for Rows rows and Vectors packets of features. Keys in ascending order, each row for
 /// itself: the bits do not depend on which rows go together.
 template <class T, class E, int Rows, int Vectors>
-EIGEN_ALWAYS_INLINE void add_values_tile(const void* const* rows, Index first, Index last, Index features,
-                                         Index feature, const T* weights, Index weight_stride, T* sums,
-                                         Index bytes_ahead) {
+EIGEN_ALWAYS_INLINE void add_values_tile(const RowStream<E>& values, Index first, Index last, Index features,
+                                         Index feature, const T* weights, Index weight_stride, T* sums, Index ahead) {
   using Reader = RowReader<T, E>;
   constexpr int size = packet_size<T>;
   Packet<T> sum[Rows][Vectors];
   unroll<Rows>(
       [&](auto r) { unroll<Vectors>([&](auto v) { sum[r][v] = load(sums + r * features + feature + v * size); }); });
-  const RowPointers<E> values(rows);
   for (Index key = first; key < last; ++key) {
-    prefetch(rows[key + rows_ahead], bytes_ahead);
     const StorageUnit<E>* const row = values[key];
+    const std::uintptr_t row_ahead = values.address(key + ahead);
     Packet<T> weight[Rows];
     T scale{1};
     if constexpr (Reader::has_scale) scale = static_cast<T>(Reader::scale(row, features));
     unroll<Rows>([&](auto r) { weight[r] = broadcast(weights[r * weight_stride + key] * scale); });
     unroll<Vectors>([&](auto v) {
+      ask_ahead<T, E, Rows>(row_ahead, feature + v * size);
       const Packet<T> value = Reader::load(row, features, feature + v * size);
       unroll<Rows>([&](auto r) { sum[r][v] = ei::pmadd(weight[r], value, sum[r][v]); });
     });
@@ -129,28 +159,24 @@ EIGEN_ALWAYS_INLINE void add_values_tile(const void* const* rows, Index first, I
       [&](auto r) { unroll<Vectors>([&](auto v) { store(sums + r * features + feature + v * size, sum[r][v]); }); });
 }
 
-/// add_values_tile over all features, which are whole packets. A few keys at a time, so that what a second pass over
-/// their features needs is at hand: hardware sees one stream.
+/// add_values_tile over all keys and features, which are whole packets. A few keys at a time, so that what a second pass
+/// over their features needs is at hand: hardware sees one stream.
 template <class T, class E, int Rows>
-void add_values(const void* const* values, Index first, Index last, Index features, const T* weights,
-                Index weight_stride, T* sums, Index bytes_ahead) {
+void add_values(const RowStream<E>& values, Index features, const T* weights, Index weight_stride, T* sums) {
   constexpr int registers = EIGEN_ARCH_DEFAULT_NUMBER_OF_REGISTERS >= 32 ? 16 : 8;
   constexpr int vectors = std::min(8, registers / (Rows == 3 ? 4 : Rows));
   constexpr int size = packet_size<T>;
   constexpr Index keys_at_a_time = 32;
-  for (Index key = first; key < last; key += keys_at_a_time) {
-    const Index end = std::min(last, key + keys_at_a_time);
-    Index in_first_pass = bytes_ahead;
+  const Index ahead = rows_ahead<T, E, Rows>(features);
+  for (Index key = 0; key < values.count; key += keys_at_a_time) {
+    const Index end = std::min(values.count, key + keys_at_a_time);
     Index feature = 0;
     for (; feature + vectors * size <= features; feature += vectors * size) {
-      add_values_tile<T, E, Rows, vectors>(values, key, end, features, feature, weights, weight_stride, sums,
-                                           in_first_pass);
-      in_first_pass = 0;
+      add_values_tile<T, E, Rows, vectors>(values, key, end, features, feature, weights, weight_stride, sums, ahead);
     }
     if (feature == features) continue;
     with_count<vectors>(static_cast<int>((features - feature) / size), [&](auto rest) {
-      add_values_tile<T, E, Rows, rest>(values, key, end, features, feature, weights, weight_stride, sums,
-                                        in_first_pass);
+      add_values_tile<T, E, Rows, rest>(values, key, end, features, feature, weights, weight_stride, sums, ahead);
     });
   }
 }
