@@ -142,8 +142,8 @@ def planned(out, mode, measurements, cost_of, text_tokens):
 
 
 def measure_all(chosen, runner, speed):
-    """In order of rank, so that a run that is stopped has something of every part."""
-    todo = sorted((one for one in chosen if runner.result(one.name) is None), key=lambda one: one.rank)
+    """In turn, so that a run that is stopped has something of every part."""
+    todo = sorted((one for one in chosen if runner.result(one.name) is None), key=lambda one: one.turn)
     progress = Progress(sum(speed.seconds(one.work) for one in todo) or 1.0)
     for k, one in enumerate(todo):
         estimate = speed.seconds(one.work)

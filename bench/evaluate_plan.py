@@ -29,6 +29,7 @@ class Measurement:
     depths: tuple = ()
     seed: int = 0
     covers: tuple = field(default=())  # names of measurements that this one contains
+    turn: int = 0  # when it is made: as the first of those
 
     @property
     def name(self):
@@ -78,7 +79,9 @@ class Catalogue:
         else:
             arguments += ["--attention", attention]
         read, pairs = self.reading(attention, 0, tokens)
-        self.all.append(Measurement(part, rank, attention, tokens, arguments, (read, pairs, tokens), covers=covers))
+        turn = min([rank] + [one.rank for one in self.all if one.name in covers])
+        self.all.append(Measurement(part, rank, attention, tokens, arguments, (read, pairs, tokens), covers=covers,
+                                    turn=turn))
         return self.all[-1].name
 
     def reading(self, attention, first, tokens):
@@ -106,14 +109,15 @@ class Catalogue:
         parts = [self.reading(attention, 0 if depth == max(depths) else int(depth * tokens), tokens)
                  for depth in depths]
         work = (sum(read for read, _ in parts), sum(pairs for _, pairs in parts), 0)
-        self.all.append(Measurement(part, rank, attention, tokens, arguments, work, tuple(depths), seed))
+        self.all.append(Measurement(part, rank, attention, tokens, arguments, work, tuple(depths), seed, turn=rank))
 
     def tune(self, rank, windows, trials, speed):
         tokens = int(windows * self.window)
         work = (tokens, tokens * tokens / 2, tokens - self.window)
         seconds = trials * (speed.seconds(work) - speed.start)
         arguments = ["tune", "--text", self.text, "--tokens", str(tokens), "--budget-minutes", f"{seconds / 60:.2f}"]
-        self.all.append(Measurement("tune", rank, "dca", tokens, arguments, tuple(trials * amount for amount in work)))
+        work = tuple(trials * amount for amount in work)
+        self.all.append(Measurement("tune", rank, "dca", tokens, arguments, work, turn=rank))
 
 
 FIVE, THREE = (0.1, 0.3, 0.5, 0.7, 0.9), (0.1, 0.5, 0.9)

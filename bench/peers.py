@@ -142,11 +142,11 @@ def time_case(library, case, rounds, seconds):
     return best, limit
 
 
-def records(case, best, peaks, bandwidths):
+def records(case, best, limit, peak):
     ratio = lambda peer, name: round(best[peer] / best[name], 4) if peer in best else None
     if case.kind == "decode":
         special = lambda seconds: {"kv_type": case.kv_type, "gbytes_per_s": round(case.stored_bytes / seconds * 1e-9, 2),
-                                   "of_bandwidth": round(case.stored_bytes / seconds / bandwidths[case.threads], 4)}
+                                   "of_bandwidth": round(case.stored_bytes / seconds / limit, 4)}
     else:
         special = lambda seconds: {"chunk_size": case.chunk_size, "local_window": case.local_window}
     return [
@@ -154,7 +154,7 @@ def records(case, best, peaks, bandwidths):
             "name": case.name, "impl": name, "dtype": case.dtype, "L": case.length, "D": case.head_dim,
             "heads": case.heads, "kv_heads": case.kv_heads, "threads": case.threads, **special(seconds),
             "seconds": seconds, "gflops": round(case.flops / seconds * 1e-9, 2),
-            "of_peak": round(case.flops / seconds / peaks[case.threads], 4),
+            "of_peak": round(case.flops / seconds / peak, 4),
             **{f"over_{peer}": ratio(peer, name) for peer in PEERS},
         }
         for name, seconds in best.items()
@@ -215,25 +215,26 @@ three_calls   up to three of PyTorch's flash attentions per chunk and a merge, a
               " halves of one.\nWhat is said below of two threads is worth little.")
 
 
-def print_table(results, peaks):
+def print_table(results, limits):
     print(f"\n{'':33}GFLOP/s: {'':26}dca: of  dca is faster than")
     print(f"{'dtype':8} {'L':>5} {'D':>3} {'heads':>5} {'threads':>7} |   dca causal  torch  three   onnx |"
           "  peak | torch three  onnx")
     for case, best in results:
-        peak = peaks[case.threads]
+        peak = limits[case]
         speed = lambda name: f"{case.flops / best[name] * 1e-9:6.1f}" if name in best else "     -"
         faster = lambda name: f"{best[name] / best['dca']:5.2f}" if name in best else "    -"
         print(f"{case.dtype:8} {case.length:5} {case.head_dim:3} {case.heads:5} {case.threads:7} |"
               f"{speed('dca')} {speed('dca_causal')} {speed('torch')} {speed('three_calls')} {speed('onnxruntime')} |"
               f" {case.flops / best['dca'] / peak:5.1%} |"
               f" {faster('torch')} {faster('three_calls')} {faster('onnxruntime')}")
+    peaks = {case.threads: limits[case] for case, _ in results}
     shown = ", ".join(f"{peak * 1e-9:.1f} GFLOP/s on {threads}" for threads, peak in sorted(peaks.items()))
     print(f"\npeak: of fused multiply-adds in float, whatever the dtype; measured between all the rounds, best {shown}"
           " threads."
           "\nbfloat16 is how tensors are stored, dca computes in float; onnxruntime has no bfloat16 on CPUs.")
 
 
-def print_decode_table(results, bandwidths):
+def print_decode_table(results, limits):
     times = {(case, "dca"): best["dca"] for case, best in results}
     print(f"\none token{'':33} microseconds: {'':16} dca: of read |   dca is faster than  | over float")
     print(f"{'kv_type':8} {'kv_len':>6} {'D':>3} {'heads':>6} {'threads':>7} |{'dca':>9}{'torch':>10}{'onnx':>10}"
@@ -245,17 +246,20 @@ def print_decode_table(results, bandwidths):
                 ("float", case.length, case.heads, case.threads)]
         print(f"{case.kv_type:8} {case.length:6} {case.head_dim:3} {case.heads:3}/{case.kv_heads:<2} {case.threads:7} |"
               f"{micros('dca')[1:]}{micros('torch')}{micros('onnxruntime')} |"
-              f"{case.stored_bytes / best['dca'] / bandwidths[case.threads]:10.1%} |{faster('torch')}{faster('onnxruntime')}  |"
+              f"{case.stored_bytes / best['dca'] / limits[case]:10.1%} |{faster('torch')}{faster('onnxruntime')}  |"
               f"{same[0] / best['dca']:9.2f}")
-    shown = ", ".join(f"{value * 1e-9:.1f} GB/s on {threads}" for threads, value in sorted(bandwidths.items()))
-    print(f"\nbandwidth: bytes of the keys and values as they are stored, per second, over what the machine reads: {shown}"
-          " threads.")
+    reads = {threads: [limits[case] * 1e-9 for case, _ in results if case.threads == threads] for threads in (1, 2)}
+    shown = ", ".join(f"{min(all_reads):.1f} to {max(all_reads):.1f} GB/s on {threads}"
+                      for threads, all_reads in reads.items() if all_reads)
+    print("\nbandwidth: bytes of the keys and values as they are stored, per second, over the most that the machine reads"
+          f" among\nthe rounds of the same line: {shown} threads.")
 
 
 def main():
     parser = argparse.ArgumentParser(description="Prefill beside PyTorch and ONNX Runtime.")
     parser.add_argument("--library", required=True, help="path of the shared library dca_bench_peers")
     parser.add_argument("--quick", action="store_true", help="fewer rounds, no bfloat16 at L = 16384")
+    parser.add_argument("--only", choices=("prefill", "decode"), help="one of the two")
     parser.add_argument("--json", help="write the results here")
     arguments = parser.parse_args()
     library = Library(arguments.library)
@@ -267,27 +271,34 @@ def main():
     print("\nthe outputs before the timing:")
     check(library)
     check_decoding(library)
-    todo = cases(arguments.quick) + decode_cases(arguments.quick)
+    todo = [case for case in cases(arguments.quick) + decode_cases(arguments.quick)
+            if arguments.only in (None, case.kind)]
     # Five implementations at about half the peak.
     speed = 0.1 * library.fma_peak(1)
     work = [2.0 + max(seconds, (rounds + 1) * case.flops / case.threads / speed) for case in todo]
-    progress, results, limits = Progress(sum(work)), [], {"prefill": {}, "decode": {}}
+    progress, results, limits = Progress(sum(work)), [], {}
     for case, amount in zip(todo, work):
         progress.show(f"{case.name} {case.dtype} heads={case.heads} threads={case.threads}")
-        best, limit = time_case(library, case, rounds, seconds)
-        known = limits[case.kind]
-        known[case.threads] = max(known.get(case.threads, 0.0), limit)
+        best, limits[case] = time_case(library, case, rounds, seconds)
         results.append((case, best))
         progress.add(amount)
     progress.clear()
+    # The peak of a core hardly changes: the most of a run is that of all its cases. What memory gives moves.
+    prefill = [case for case in todo if case.kind == "prefill"]
+    peaks = {case.threads: library.fma_peak(case.threads) for case in todo}
+    peaks |= {case.threads: max(limits[other] for other in prefill if other.threads == case.threads) for case in prefill}
+    limits |= {case: peaks[case.threads] for case in prefill}
     of_kind = lambda kind: [(case, best) for case, best in results if case.kind == kind]
-    print_table(of_kind("prefill"), limits["prefill"])
-    print_decode_table(of_kind("decode"), limits["decode"])
+    if of_kind("prefill"):
+        print_table(of_kind("prefill"), limits)
+    if of_kind("decode"):
+        print_decode_table(of_kind("decode"), limits)
     if arguments.quick:
         print(f"--quick: {rounds} rounds or {seconds:.0f} s a case, no bfloat16 at L = 16384, no decoding at kv_len 4096.")
     if arguments.json:
         with open(arguments.json, "w") as file:
-            all_records = [record for case, best in results for record in records(case, best, *limits.values())]
+            all_records = [record for case, best in results
+                           for record in records(case, best, limits[case], peaks[case.threads])]
             json.dump(all_records, file, indent=1)
             file.write("\n")
 
