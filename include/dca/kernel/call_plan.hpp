@@ -81,7 +81,8 @@ class EvenBlocks {
       ends += size(at_first[part]) + size(at_last[part]);
       packed += size(hull(at_first[part], at_last[part]));
     }
-    return static_cast<double>((last - first) * ends / 2 + packing_rows * packed);
+    return static_cast<double>(last - first) * static_cast<double>(ends) / 2 +
+           static_cast<double>(packing_rows) * static_cast<double>(packed);
   }
 
   /// Of `blocks` blocks whose ends lie as those of a causal triangle's even blocks do.
@@ -156,7 +157,7 @@ class CallPlan {
     packed_rows = checked_product("query", packed_rows, kv_heads);
     const Index most = most_block_rows<T>(row_features), shared = shared_block_rows<T>(packed_rows, workers);
     plan.block_rows_ = workers == 1 ? most : std::min(most, shared);
-    constexpr Index few_rows = 15 * packing_rows;
+    constexpr Index few_rows = 15 * packing_rows;  // blocks of fewer would spend a fifteenth of the time on packing
     if (workers > 1 && packed_sequences > 0 && all_alike && plan.block_rows_ < few_rows && choices.most_edges(1) == 0) {
       plan.block_rows_ = most;
       plan.block_unit_ = packet_size<T>;
