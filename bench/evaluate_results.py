@@ -102,28 +102,29 @@ def perplexity_table(records):
     if not records:
         return ""
     longest = max(records, key=lambda r: r["tokens"])["buckets"]
-    heading = f"{'tokens':>15}" + "".join(f"{record['attention']:>12}" for record in records)
+    heading = f"{'tokens':>15}" + "".join(f"{record['attention']:>18}" for record in records)
 
     def by_bucket(cell):
         lines = []
         for k, bucket in enumerate(longest):
             cells = [cell(r["buckets"][k]) if k < len(r["buckets"]) else "" for r in records]
-            lines.append(f"{bucket['from']:7} {bucket['to']:7}" + "".join(f"{text:>12}" for text in cells))
+            lines.append(f"{bucket['from']:7} {bucket['to']:7}" + "".join(f"{text:>18}" for text in cells))
         return lines
 
     lines = [heading, *by_bucket(lambda bucket: f"{bucket['perplexity']:.2f}")]
-    lines.append(f"{'all':>15}" + "".join(f"{record['perplexity']:12.2f}" for record in records))
+    lines.append(f"{'all':>15}" + "".join(f"{record['perplexity']:18.2f}" for record in records))
     for title, key, unit, digits in (
         ("beyond window", "beyond_window", 1, 2),
         ("minutes", "seconds", 60, 1),
         ("tokens/s", "tokens_per_second", 1, 0),
         ("memory, GB", "peak_memory_bytes", 1e9, 1),
     ):
-        cells = [f"{r[key] / unit:12.{digits}f}" if r.get(key) is not None else f"{'':12}" for r in records]
+        cells = [f"{r[key] / unit:18.{digits}f}" if r.get(key) is not None else f"{'':18}" for r in records]
         lines.append(f"{title:>15}" + "".join(cells))
     if any("over_control" in bucket for record in records for bucket in record["buckets"]):
-        over = lambda bucket: f"{100 * (bucket['over_control'] - 1):+.1f}" if "over_control" in bucket else ""
-        lines += ["", "above the control, per cent", heading, *by_bucket(over)]
+        over = lambda bucket: (f"{100 * (bucket['over_control'] - 1):+.1f} ±{100 * bucket['over_control_error']:.1f}"
+                               if "over_control" in bucket else "")
+        lines += ["", "above the control, per cent, and its standard error", heading, *by_bucket(over)]
     return "\n".join(lines)
 
 

@@ -256,7 +256,7 @@ def print_decode_table(results, limits):
 
 
 def main():
-    parser = argparse.ArgumentParser(description="Prefill beside PyTorch and ONNX Runtime.")
+    parser = argparse.ArgumentParser(description="Prefill and decoding beside PyTorch and ONNX Runtime.")
     parser.add_argument("--library", required=True, help="path of the shared library dca_bench_peers")
     parser.add_argument("--quick", action="store_true", help="fewer rounds, no bfloat16 at L = 16384")
     parser.add_argument("--only", choices=("prefill", "decode"), help="one of the two")

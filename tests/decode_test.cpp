@@ -30,7 +30,58 @@ std::size_t scratch(const Inputs<float>& in, int threads) {
   return allocator.largest;
 }
 
+/// One sequence and kv_head in two pieces of memory that touch: the rows of the first lie apart, those of the second do
+/// not, as where a prompt's rows stand in a model's own layout and later ones are appended.
+struct TwoStrides {
+  using Key = float;
+  using Value = float;
+  using KeyPlacement = dca::ChunkOffset;
+  static constexpr Index dim = 16, stride = 40;
+  Index first_count, count;
+  dca::PlacedKeys<KeyPlacement> placed;
+  std::vector<float> key_memory = room(), value_memory = room();
+
+  std::vector<float> room() const {
+    return std::vector<float>(static_cast<std::size_t>(first_count * stride + (count - first_count) * dim));
+  }
+  Index offset(Index row) const {
+    return row < first_count ? row * stride : first_count * stride + (row - first_count) * dim;
+  }
+  dca::RowRun<float> run(const std::vector<float>& from, Index row) const {
+    const bool first = row < first_count;
+    return {from.data() + offset(row), first ? stride : dim, (first ? first_count : count) - row};
+  }
+  dca::RowRun<float> keys(Index, Index, Index row) const { return run(key_memory, row); }
+  dca::RowRun<float> values(Index, Index, Index row) const { return run(value_memory, row); }
+  Index sequences() const { return 1; }
+  Index length(Index) const { return count; }
+  Index kv_heads() const { return 1; }
+  Index head_dim() const { return dim; }
+  Index v_head_dim() const { return dim; }
+  const dca::PlacedKeys<KeyPlacement>& placement() const { return placed; }
+};
+
 }  // namespace
+
+TEST_CASE("rows of two strides that touch in memory are read by their own") {
+  Random random;
+  const Ropes ropes = make_ropes(16);
+  const dca::DualChunkAttention<float> attention({.chunks = chunks, .rope = ropes.library});
+  const Inputs<float> in({1, 1, 900, 2, 1, 16, 16}, random);
+  const auto cache = filled_cache<float>(attention, in);
+  const auto view = cache.view();
+  for (const Index first_count : {1, 16, 500, 511, 512, 513}) {
+    TwoStrides source{first_count, 900, view.placement()};
+    for (Index row = 0; row < source.count; ++row) {
+      std::copy_n(view.keys(0, 0, row).data, 16, source.key_memory.data() + source.offset(row));
+      std::copy_n(view.values(0, 0, row).data, 16, source.value_memory.data() + source.offset(row));
+    }
+    INFO("first " << first_count);
+    Outputs<float> out(in);
+    attention(Eigen::DefaultDevice{}, in.operands().query, source, out.out_view());
+    CHECK(same_bits(out.out, run_on(attention, in, view).out));
+  }
+}
 
 TEMPLATE_TEST_CASE("decoding agrees with the definition around every place where keys are cut", "", float, double) {
   for (const Index kv_len : {1, 127, 128, 129, 1023, 1024, 1025, 1151, 1152, 2047, 2048, 2049}) {

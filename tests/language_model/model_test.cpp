@@ -6,7 +6,6 @@
 #include "error_of.hpp"
 #include "forward.hpp"
 #include "open_model_parts.hpp"
-#include "perplexity.hpp"
 #include "support/bounds.hpp"
 #include "support/catch.hpp"
 #include "temp_file.hpp"
@@ -165,19 +164,6 @@ struct Tiny {
   OpenModel model;
 };
 
-/// nll of the last nll.size() predictions of tokens.
-void check_likelihoods(const std::vector<double>& nll, const Tiny& tiny, const Choice& choice,
-                       const std::vector<Token>& tokens) {
-  const std::vector<float> scores = tiny.model.log_probabilities(choice, {tokens.begin(), tokens.end() - 1});
-  const std::size_t skipped = tokens.size() - 1 - nll.size();
-  for (std::size_t k = 0; k < nll.size(); ++k) {
-    const std::size_t at = skipped + k;
-    const std::size_t target =
-        at * static_cast<std::size_t>(tiny_vocabulary()) + static_cast<std::size_t>(tokens[at + 1]);
-    REQUIRE(nll[k] == dca_test::Approx(-static_cast<double>(scores[target])).margin(1e-4));
-  }
-}
-
 }  // namespace
 
 TEST_CASE("log probabilities are those of the definition, for every attention") { Tiny(10).check_all(); }
@@ -322,57 +308,6 @@ TEST_CASE("attentions that cannot be are refused by name") {
   CHECK_THAT(error_of([&] { make({.name = "self-extend", .window = 4, .group = 0}); }), contains("--group 0; must be"));
 }
 
-TEST_CASE("negative log likelihoods are those of the tokens that come") {
-  Tiny tiny(21);
-  const std::vector<Token> tokens = random_tokens(200, tiny.random);
-  for (const Choice& choice : all_choices) {
-    const std::vector<double> nll = tiny.model.negative_log_likelihoods(choice, tokens);
-    REQUIRE(nll.size() == tokens.size() - 1);
-    check_likelihoods(nll, tiny, choice, tokens);
-  }
-}
-
-TEST_CASE("a text that is read in several pieces is scored as one") {
-  Tiny tiny(24);
-  const std::vector<Token> tokens = random_tokens(8200, tiny.random);  // a piece of 8192 and one of 7
-  const Choice choice{.name = "dca", .chunk_size = 80, .local_window = 16};
-  check_likelihoods(tiny.model.negative_log_likelihoods(choice, tokens), tiny, choice, tokens);
-  const OpenModel::Parts& parts = tiny.model.parts();
-  const dca_lm::Attention attention = parts.attention(choice);
-  dca_lm::Session session(parts.model, attention, parts.device, {.tokens = 8199});
-  for (const std::ptrdiff_t count : {6, 7, 8}) {  // in the last piece, all of it, one of the piece before
-    const std::vector<double> last = dca_lm::last_negative_log_likelihoods(session, tokens, count, [](double) {});
-    REQUIRE(last.size() == static_cast<std::size_t>(count));
-    check_likelihoods(last, tiny, choice, tokens);
-  }
-}
-
-TEST_CASE("with a sliding context a bucket is scored as the end of a text that fits the context") {
-  Tiny tiny(22);
-  const std::vector<Token> tokens = random_tokens(107, tiny.random);
-  const OpenModel::Parts& parts = tiny.model.parts();
-  const dca_lm::Attention attention = parts.attention({});
-  dca_lm::Session session(parts.model, attention, parts.device, {.tokens = 40});
-  const auto sliding = [&](std::ptrdiff_t context, std::ptrdiff_t step) {
-    return dca_lm::negative_log_likelihoods(session, tokens, dca_lm::SlidingContext{context, step}, [](double) {});
-  };
-  for (const std::ptrdiff_t step : {1, 16, 40}) {
-    INFO("steps of " << step);
-    const std::vector<double> nll = sliding(40, step);
-    REQUIRE(nll.size() == 106);
-    for (const std::ptrdiff_t at : {0, 15, 31, 32, 39, 40, 63, 64, 100, 105}) {
-      const std::ptrdiff_t last = std::min<std::ptrdiff_t>(106, (at / step + 1) * step);
-      const std::ptrdiff_t first = std::max<std::ptrdiff_t>(0, last - 40);
-      INFO("position " << at << " after those from " << first);
-      const std::vector<double> alone =
-          tiny.model.negative_log_likelihoods({}, {tokens.begin() + first, tokens.begin() + at + 2});
-      CHECK(nll[static_cast<std::size_t>(at)] == dca_test::Approx(alone.back()).margin(1e-4));
-    }
-  }
-  CHECK_THAT(error_of([&] { sliding(40, 0); }), contains("a step of 0; must be from 1 to the context, 40"));
-  CHECK_THAT(error_of([&] { sliding(40, 41); }), contains("a step of 41"));
-}
-
 TEST_CASE("sizes that a choice leaves open follow from the trained window and the text") {
   const dca_lm::AttentionChoice open{.name = "streaming", .local_window = -1, .rope_scale = 0};
   const auto filled = [&](const char* name, std::ptrdiff_t tokens) {
@@ -392,15 +327,4 @@ TEST_CASE("sizes that a choice leaves open follow from the trained window and th
   CHECK(filled("dca+yarn", 128).rope_scale == 2.0);
   CHECK(filled("intra", 128).chunk_size == 48);
   CHECK(filled("intra", 128).local_window == 8);
-}
-
-TEST_CASE("a bucket's perplexity is exp of its mean, and the last bucket may be shorter") {
-  const std::vector<double> nll = {1, 3, 2, 2, 5};
-  const auto buckets = dca_lm::perplexity_buckets(nll, 2);
-  REQUIRE(buckets.size() == 3);
-  for (std::size_t k = 0; k < 3; ++k) CHECK(buckets[k].from == static_cast<std::ptrdiff_t>(2 * k));
-  CHECK(buckets[1].to == 4);
-  CHECK(buckets[2].to == 5);
-  CHECK(buckets[0].perplexity == dca_test::Approx(std::exp(2.0)));
-  CHECK(buckets[2].perplexity == dca_test::Approx(std::exp(5.0)));
 }

@@ -2,116 +2,12 @@
 #pragma once
 
 #include <algorithm>
-#include <bit>
 
 #include "dca/device/scratch.hpp"
-#include "dca/kernel/panels.hpp"
+#include "dca/kernel/row_blocks.hpp"
 #include "dca/kernel/streamed_block.hpp"
 
 namespace dca::detail {
-
-/// Packing a tile of keys and values takes about as long as the products of so many rows with it.
-inline constexpr Index packing_rows = 35;
-
-/// Rows that share a packed tile, at most. More rows pack less often, but a block's queries and sums pass through the
-/// cache once per key tile, 12 bytes per 256 FLOPs in float, which the second-level cache delivers with ease and the
-/// third-level one just so: they may take one and a half times the second (and 1/2 to 2 MiB).
-template <class T>
-Index most_block_rows(Index row_features) {
-  const Index block_bytes = std::clamp<Index>(Eigen::l2CacheSize() / 2 * 3, Index{1} << 19, Index{1} << 21);
-  constexpr Index unit = panel_rows<T>;
-  return std::clamp<Index>(block_bytes / (row_features * static_cast<Index>(sizeof(T))) / unit, 1, 64) * unit;
-}
-
-/// The same where several workers share the `total_rows` of all sequences and kv_heads: four tasks for each worker, or
-/// less where that would not be worth the packing.
-template <class T>
-Index shared_block_rows(Index total_rows, Index workers) {
-  constexpr Index worthwhile_rows = 128;
-  return round_up(std::max(ceil_div(total_rows, 4 * workers), worthwhile_rows), panel_rows<T>);
-}
-
-/// Where rows are few, packing is much of the time: then a sequence is cut into as few blocks as keep the workers busy,
-/// of different lengths that take equally long. Work is counted in products of a row and a key. `ranges(position)`
-/// gives the keys that a query sees through each part.
-template <class Ranges>
-class EvenBlocks {
- public:
-  /// Of `rows` rows, `group` for each position from `position` on, in blocks of multiples of `unit` rows, at most
-  /// `most`.
-  EvenBlocks(const Ranges& ranges, Index rows, Index group, Index position, Index unit, Index most)
-      : ranges_(ranges), rows_(rows), query_{position, group}, unit_(unit), most_(most) {}
-
-  /// How much work a block should be, where `sequences` are cut alike and `workers` share the blocks.
-  double work_of_block(Index sequences, Index workers) const {
-    const Index fewest = ceil_div(rows_, most_);
-    double best = std::numeric_limits<double>::infinity();
-    Index blocks = fewest;
-    for (Index b = fewest; b <= std::max(fewest, workers); ++b) {
-      const double time = static_cast<double>(ceil_div(sequences * b, workers)) * average_work(b);
-      if (time < 0.99 * best) {
-        best = time;
-        blocks = b;
-      }
-    }
-    return evened(blocks);
-  }
-
-  /// Where a block of at most so much work ends that starts with row `first`. It has one unit of rows at least.
-  Index end(Index first, double most_work) const {
-    const Index most_units = ceil_div(std::min(most_, rows_ - first), unit_);
-    Index units = 1;
-    for (Index step = std::bit_floor(static_cast<std::size_t>(most_units)); step > 0; step /= 2) {
-      if (units + step <= most_units && work(first, last_of(first, units + step)) <= most_work) units += step;
-    }
-    return last_of(first, units);
-  }
-
- private:
-  static constexpr Index size(KeyRange keys) { return keys.empty() ? 0 : keys.last - keys.first; }
-
-  Index last_of(Index first, Index units) const { return std::min(first + units * unit_, rows_); }
-
-  /// Rows from first on before last. Between the two the keys that a row sees become more, or fewer, evenly.
-  double work(Index first, Index last) const {
-    const auto at_first = ranges_(query_.position(first)), at_last = ranges_(query_.position(last - 1));
-    constexpr Index row_overhead = 36;  // queries are packed, lanes masked, results written
-    Index ends = 2 * row_overhead, packed = 0;
-    for (std::size_t part = 0; part < at_first.size(); ++part) {
-      ends += size(at_first[part]) + size(at_last[part]);
-      packed += size(hull(at_first[part], at_last[part]));
-    }
-    return static_cast<double>(last - first) * static_cast<double>(ends) / 2 +
-           static_cast<double>(packing_rows) * static_cast<double>(packed);
-  }
-
-  /// Of `blocks` blocks whose ends lie as those of a causal triangle's even blocks do.
-  double average_work(Index blocks) const {
-    const double b = static_cast<double>(blocks), all = work(0, rows_);
-    const double before = static_cast<double>(query_.q_offset);
-    const double positions = static_cast<double>(ceil_div(rows_, query_.group));
-    const double packed_again = (b - 1) * before + (2 * b / 3 - 0.5) * positions;
-    return (all + (blocks > 1 ? static_cast<double>(packing_rows) * packed_again : 0)) / b;
-  }
-
-  /// The least work that is enough for `blocks` blocks, or a little more.
-  double evened(Index blocks) const {
-    double low = 0, high = work(0, rows_);
-    constexpr int steps = 8;
-    for (int step = 0; step < steps; ++step) {
-      const double middle = (low + high) / 2;
-      Index row = 0;
-      for (Index b = 0; b < blocks && row < rows_; ++b) row = end(row, middle);
-      (row >= rows_ ? high : low) = middle;
-    }
-    return high;
-  }
-
-  const Ranges& ranges_;
-  Index rows_;
-  QueryRows query_;
-  Index unit_, most_;
-};
 
 /// Rows of a sequence and kv_head up to which the streamed products are the faster ones.
 inline constexpr Index most_streamed_rows = 16;

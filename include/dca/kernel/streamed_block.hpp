@@ -178,7 +178,8 @@ class StreamedBlock {
       while (first + run.count < limit) {
         const RowRun<E> more = run_at(first + run.count);
         next = more.data;
-        if (first + run.count >= keys.last || next != run.data + run.count * run.stride) break;
+        const bool goes_on = next == run.data + run.count * run.stride && more.stride == run.stride;
+        if (first + run.count >= keys.last || !goes_on) break;
         run.count += more.count;
       }
       const Index count = std::min(run.count, keys.last - first);

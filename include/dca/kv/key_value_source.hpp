@@ -18,7 +18,7 @@ struct RowRun {
 
 /// What the tile loop asks of its keys and values: of how many sequences, how long each is, and runs of rows by
 /// (sequence, kv_head, absolute position of the first row), each as long as the memory allows and at least one row. The
-/// loop asks only for positions below the sequence's length that some query sees.
+/// loop asks only for positions below the sequence's length, and reads only rows that some query sees.
 ///
 /// KeyPlacement is Unplaced where keys come as the model made them; the loop then rotates them. Otherwise they are
 /// already rotated at KeyPlacement's position, by the layout and the embedding that `placement()` tells, the first
