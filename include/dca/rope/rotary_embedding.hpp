@@ -1,6 +1,7 @@
 // Rotary position embedding: frequencies, pairing, and the cosines and sines of any position.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <utility>
 
@@ -15,9 +16,9 @@ enum class RopePairing { half, interleaved };
 /// Turns the leading rotary_dim features of queries and keys; the others pass through. Fixed once made.
 ///
 /// Angles are position * inv_freq, in double, then cosine and sine, then narrowed: in float an angle at position 262144
-/// would be off by 0.016 rad. A position is a sum of three digits to the base 64, and its cosines and sines come from
-/// tables of the digits by the addition theorem, with a first-order term for the rounding of the product, so that they
-/// agree with the direct computation to a few units in the last place of a double.
+/// would be off by 0.016 rad. The last three digits of a position, to the base 16, have tables small enough to stay in
+/// the cache; its cosines and sines come from them by the addition theorem, with a first-order term for the rounding of
+/// the product, so that they agree with the direct computation to a few units in the last place of a double.
 class RotaryEmbedding {
  public:
   /// rotary_dim is 2 * inv_freq.size(). Throws std::invalid_argument where a frequency or the attention factor is not
@@ -28,11 +29,12 @@ class RotaryEmbedding {
       if (!std::isfinite(frequency)) detail::fail("inv_freq", std::to_string(frequency), "must be finite");
     }
     detail::checked_positive("attention_factor", frequencies_.attention_factor);
-    ones_.resize(static_cast<std::size_t>(base * turn_size()));
-    tens_.resize(ones_.size());
-    for (Index digit = 0; digit < base; ++digit) {
-      write_turn(digit, ones_.data() + digit * turn_size());
-      write_turn(digit * base, tens_.data() + digit * turn_size());
+    digit_turns_.resize(static_cast<std::size_t>(digits * base * turn_size()));
+    for (Index k = 0; k < digits; ++k) {
+      for (Index digit = 0; digit < base; ++digit) {
+        const Index position = digit * place_value(k);
+        write_turn(position, digit_turns_.data() + turn_offset(position, k));
+      }
     }
   }
 
@@ -44,7 +46,13 @@ class RotaryEmbedding {
  private:
   friend class RotaryAngles;
 
-  static constexpr Index base = 64;  // of the digits of a position; a power of two
+  static constexpr Index base = 16, digits = 3;  // those of a position that have tables; base is a power of two
+
+  static constexpr Index place_value(Index k) {
+    Index value = 1;
+    for (; k > 0; --k) value *= base;
+    return value;
+  }
 
   Index pairs() const { return static_cast<Index>(frequencies_.inv_freq.size()); }
 
@@ -60,9 +68,14 @@ class RotaryEmbedding {
     }
   }
 
+  /// Where the turn of digit k of a position, counted from the lowest, is in digit_turns_.
+  Index turn_offset(Index position, Index k) const {
+    return (k * base + position / place_value(k) % base) * turn_size();
+  }
+
   RopeFrequencies frequencies_;
   RopePairing pairing_;
-  std::vector<double> ones_, tens_;  // turns of 0, 1, 2, ... and of 0, 64, 128, ...
+  std::vector<double> digit_turns_;
 };
 
 /// Cosines and sines of positions, one position at a time, in memory of the caller's: what a thread needs for itself.
@@ -70,36 +83,45 @@ class RotaryEmbedding {
 class RotaryAngles {
  public:
   /// doubles of memory for one embedding
-  static Index workspace(const RotaryEmbedding& rope) { return 2 * rope.turn_size() + rope.pairs(); }
+  static Index workspace(const RotaryEmbedding& rope) { return digits * rope.turn_size() + rope.pairs(); }
 
   RotaryAngles(const RotaryEmbedding& rope, double* workspace)
-      : rope_(rope),
-        far_turn_(workspace),
-        near_turn_(workspace + rope.turn_size()),
-        angle_(workspace + 2 * rope.turn_size()) {}
+      : rope_(rope), turns_(workspace), angle_(workspace + digits * rope.turn_size()) {
+    std::fill_n(places_, digits, Index{-1});
+  }
 
   /// Writes cos and sin of position * inv_freq[m] for each pair m.
   template <class T>
   void operator()(Index position, T* cosine, T* sine) {
-    constexpr Index base = RotaryEmbedding::base;
-    const Index near = position & ~(base - 1), far = position & ~(base * base - 1);
-    if (!known_ || far != far_) {
-      far_ = far;
-      rope_.write_turn(far, far_turn_);
-    }
-    if (!known_ || near != near_) {
-      near_ = near;
-      const Index pairs = rope_.pairs();
-      const double* const tens = rope_.tens_.data() + (near - far) / base * rope_.turn_size();
-      write_angles(near, near_turn_);
-      add(near_turn_, far_turn_, tens, near_turn_ + pairs, near_turn_ + 2 * pairs);
-    }
-    known_ = true;
+    const double* const rest = turn_without(1, position);
     if constexpr (sizeof(T) > sizeof(float)) write_angles(position, angle_);
-    add(angle_, near_turn_, rope_.ones_.data() + (position - near) * rope_.turn_size(), cosine, sine);
+    add(angle_, rest, digit_turn(position, 0), cosine, sine);
   }
 
  private:
+  static constexpr Index digits = RotaryEmbedding::digits;
+
+  const double* digit_turn(Index position, Index k) const {
+    return rope_.digit_turns_.data() + rope_.turn_offset(position, k);
+  }
+
+  /// The turn of a position with its lowest `count` digits, 1 to `digits` of them, 0: made where it is not the last
+  /// one.
+  const double* turn_without(Index count, Index position) {
+    double* const turn = turns_ + (count - 1) * rope_.turn_size();
+    const Index place = position - position % RotaryEmbedding::place_value(count);
+    if (places_[count - 1] == place) return turn;
+    places_[count - 1] = place;
+    if (count == digits) {
+      rope_.write_turn(place, turn);
+    } else {
+      const double* const rest = turn_without(count + 1, position);
+      write_angles(place, turn);
+      add(turn, rest, digit_turn(position, count), turn + rope_.pairs(), turn + 2 * rope_.pairs());
+    }
+    return turn;
+  }
+
   /// Apart from add, through memory: a compiler that fused product and difference would leave nothing to correct.
   void write_angles(Index position, double* angle) const {
     for (Index m = 0; m < rope_.pairs(); ++m) {
@@ -128,11 +150,9 @@ class RotaryAngles {
   }
 
   const RotaryEmbedding& rope_;
-  double* far_turn_;   // of a multiple of 64 * 64
-  double* near_turn_;  // of a multiple of 64
-  double* angle_;      // of the position at hand
-  Index far_ = 0, near_ = 0;
-  bool known_ = false;
+  double* turns_;         // of the last position without its lowest digit, without its lowest two, without all three
+  double* angle_;         // of the position at hand
+  Index places_[digits];  // those positions
 };
 
 }  // namespace dca
