@@ -40,6 +40,12 @@ const Eigen::ThreadPoolDevice& device_of(int threads) {
   return pool->device;
 }
 
+/// A model has one for all its layers: making it is not part of a call.
+const dca::RotaryEmbedding& rope_of(std::int64_t head_dim) {
+  static std::map<std::int64_t, dca::RotaryEmbedding> ropes;
+  return ropes.try_emplace(head_dim, dca::plain_frequencies(head_dim, 10000.0)).first->second;
+}
+
 template <class E>
 void run(const Prefill& call) {
   using dca::contiguous;
@@ -50,7 +56,7 @@ void run(const Prefill& call) {
   const auto key = contiguous(pointer(call.key), of_key);
   const auto value = contiguous(pointer(call.value), of_key);
   const auto out = contiguous(static_cast<E*>(call.out), of_query);
-  const dca::RotaryEmbedding rope(dca::plain_frequencies(call.head_dim, 10000.0));
+  const dca::RotaryEmbedding& rope = rope_of(call.head_dim);
   const auto attend = [&](const auto& attention) {
     if (call.threads == 1) {
       attention(Eigen::DefaultDevice{}, query, key, value, out);
@@ -82,7 +88,7 @@ class CachedDecoding : public Decoding {
   explicit CachedDecoding(const Prefill& tokens)
       : shape_{.kv_heads = tokens.kv_heads, .head_dim = tokens.head_dim, .v_head_dim = tokens.head_dim},
         attention_({.chunks = dca::ChunkConfig{.chunk_size = tokens.chunk_size, .local_window = tokens.local_window},
-                    .rope = dca::RotaryEmbedding(dca::plain_frequencies(tokens.head_dim, 10000.0))}),
+                    .rope = rope_of(tokens.head_dim)}),
         cache_(attention_.template make_cache<S>(shape_, 1, {.tokens = tokens.length})) {
     const dca::Extents rows{tokens.length, tokens.kv_heads, tokens.head_dim};
     cache_.append(Eigen::DefaultDevice{}, 0, dca::contiguous(static_cast<const E*>(tokens.key), rows),
