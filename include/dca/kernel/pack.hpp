@@ -10,6 +10,10 @@
 
 namespace dca::detail {
 
+/// So many rows are asked for before they are packed, because they mostly come from memory, and with a stride that
+/// hardware does not follow.
+inline constexpr Index packed_rows_ahead = 8;
+
 /// A row as plain numbers: as it lies, or decoded into `place`.
 template <class E, class T>
 EIGEN_ALWAYS_INLINE auto* plain_row(const StorageUnit<E>* row, Index features, [[maybe_unused]] T* place) {
@@ -48,15 +52,17 @@ struct QueryPacker {
   template <class Part>
   void pack(const QueryRun& run, Index kv_head, Index group, KeyRange which, Index lanes, T* place) const {
     const Index head_dim = call.query.shape[3];
+    const auto row_at = [&](Index row) { return call.query_row(run, row / group, kv_head * group + row % group); };
     for (Index lane = 0; lane < lanes; lane += packet_size<T>) {
       for (Index r = 0; r < packet_size<T>; ++r) {
-        const Index row = which.first + lane + r, token = row / group;
+        const Index row = which.first + lane + r;
+        if (row + packed_rows_ahead < which.last) prefetch(row_at(row + packed_rows_ahead), row_bytes<Q>(head_dim));
         if (row >= which.last) {
           std::fill_n(rows + r * head_dim, head_dim, T{0});
           continue;
         }
-        place_query(params, rotate, Part::query_position(params.chunks, run.position + token),
-                    call.query_row(run, token, kv_head * group + row % group), head_dim, rows + r * head_dim);
+        place_query(params, rotate, Part::query_position(params.chunks, run.position + row / group), row_at(row),
+                    head_dim, rows + r * head_dim);
       }
       transpose(rows, head_dim, packet_size<T>, head_dim, place + lane, lanes);
     }
@@ -64,17 +70,15 @@ struct QueryPacker {
 };
 
 /// Calls f(row pointer, key) for each key in [first, last), whichever runs the rows lie in; `run_at(key)` gives runs of
-/// rows, of which `bytes` bytes will be read: they are asked for ahead, because rows mostly come from memory, and with
-/// a stride that hardware does not follow.
+/// rows, of which `bytes` bytes will be read.
 template <class RunAt, class F>
 EIGEN_ALWAYS_INLINE void for_each_row(Index first, Index last, Index bytes, const RunAt& run_at, F&& f) {
-  constexpr Index ahead = 8;
   while (first < last) {
     const auto run = run_at(first);
     const Index end = std::min(last, first + run.count), end_of_run = first + run.count;
     const auto* row = run.data;
     for (; first < end; ++first, row += run.stride) {
-      if (first + ahead < end_of_run) prefetch(row + ahead * run.stride, bytes);
+      if (first + packed_rows_ahead < end_of_run) prefetch(row + packed_rows_ahead * run.stride, bytes);
       f(row, first);
     }
   }

@@ -49,7 +49,7 @@ class PackedBlock {
     queries_ = arena.take<T>(lanes * head_dim_);
     sums_ = arena.take<T>(lanes * v_head_dim_);
     keys_ = arena.take<T>(key_tile * head_dim_);
-    values_ = arena.take<T>(key_tile * v_head_dim_);
+    values_ = arena.take<T>(value_stride * v_head_dim_);
     scores_ = arena.take<T>(key_tile * panel_rows<T>);
     factor_ = arena.take<T>(panel_rows<T>);
     lane_first_ = arena.take<T>(panel_rows<T>);
@@ -101,7 +101,7 @@ class PackedBlock {
     }
     if (keys.empty()) return;
     pack_keys<Part>(keys, origin);
-    const bool finite = pack_values(source_, sequence_, kv_head_, keys, origin, key_tile, values_, rows_);
+    const bool finite = pack_values(source_, sequence_, kv_head_, keys, origin, value_stride, values_, rows_);
     for (const Panel* panel = panels_; panel < panels_ + panel_count_; ++panel) {
       for_each_run<Part>(*panel, tile, [&](KeyRange mine) {
         with_count<register_tile.vectors>(panel->vectors,
@@ -111,6 +111,10 @@ class PackedBlock {
   }
 
  private:
+  /// Keys from a packed tile of features to the next: not a power of two, which few sets of the cache would have to
+  /// hold.
+  static constexpr Index value_stride = key_tile + 4;
+
   Index lane_capacity(Index rows) const {
     return Cutter::lane_capacity(rows, choices_.most_edges(ceil_div(rows, group_) + 1));
   }
@@ -180,9 +184,10 @@ class PackedBlock {
     online_softmax<T, Vectors>(scores_, count, {state_.max + panel.lane, state_.total + panel.lane}, factor_);
     T* const sums = sums_ + panel.lane * v_head_dim_;
     if (finite || !ranges) {
-      multiply_values<T, Vectors>(values_, key_tile, first, first + count, v_head_dim_, scores_, factor_, sums);
+      multiply_values<T, Vectors>(values_, value_stride, first, first + count, v_head_dim_, scores_, factor_, sums);
     } else {
-      multiply_visible_values<T, Vectors>(values_, key_tile, first, count, v_head_dim_, scores_, factor_, sums, ranges);
+      multiply_visible_values<T, Vectors>(values_, value_stride, first, count, v_head_dim_, scores_, factor_, sums,
+                                          ranges);
     }
   }
 

@@ -79,6 +79,17 @@ EIGEN_ALWAYS_INLINE Packet<T> load(const T* p) {
   return ei::pload<Packet<T>>(p);
 }
 
+/// load, into a register for sure: where registers are scarce, g++ reads a packet from memory again at each of its
+/// uses, and the loads take longer than the multiply-adds that they are for.
+template <class T>
+EIGEN_ALWAYS_INLINE Packet<T> load_to_register(const T* p) {
+  Packet<T> packet = load(p);
+#if defined(__GNUC__) && EIGEN_ARCH_x86_64
+  if constexpr (packet_size < T >> 1) asm("" : "+v"(packet));
+#endif
+  return packet;
+}
+
 template <class T>
 EIGEN_ALWAYS_INLINE void store(T* p, const Packet<T>& x) {
   ei::pstore(p, x);

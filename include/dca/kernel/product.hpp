@@ -31,7 +31,7 @@ EIGEN_ALWAYS_INLINE void multiply_tile(LeftOperand<T> a, const T* __restrict b, 
   const T* __restrict left = a.data;
   for (Index p = 0; p < depth; ++p) {
     Packet<T> right[Vectors];
-    unroll<Vectors>([&](auto v) { right[v] = load(b + v * size); });
+    unroll<Vectors>([&](auto v) { right[v] = load_to_register(b + v * size); });
     unroll<Rows>([&](auto r) {
       const Packet<T> value = broadcast(left[r * a.row_stride]);
       unroll<Vectors>([&](auto v) { sum[r][v] = ei::pmadd(value, right[v], sum[r][v]); });
@@ -48,13 +48,17 @@ EIGEN_ALWAYS_INLINE void multiply_tile(LeftOperand<T> a, const T* __restrict b, 
   });
 }
 
-/// Calls f(first row, integral_constant rows) for `rows` rows cut into register tiles, the last with what is left.
+/// Calls f(first row, integral_constant rows) for `rows` rows cut into register tiles. The last two share what is left:
+/// a tile of few rows has too few sums to keep the multipliers busy.
 template <class F>
 EIGEN_ALWAYS_INLINE void for_each_row_tile(Index rows, F&& f) {
   constexpr int full = register_tile.rows;
-  Index first = 0;
-  for (; first + full <= rows; first += full) f(first, std::integral_constant<int, full>{});
-  if (first < rows) with_count<full - 1>(static_cast<int>(rows - first), [&](auto left) { f(first, left); });
+  for (Index first = 0; first < rows;) {
+    const Index left = rows - first;
+    const Index next = left >= 2 * full ? full : left > full ? (left + 1) / 2 : left;
+    with_count<full>(static_cast<int>(next), [&](auto tile_rows) { f(first, tile_rows); });
+    first += next;
+  }
 }
 
 /// scores[key][lane] = <keys[key], queries[.][lane]>: keys [count] rows of `features`, dense; queries
