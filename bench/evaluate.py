@@ -128,31 +128,38 @@ def print_plan(chosen, cut, short, runner, speed):
     sys.stdout.flush()
 
 
-def planned(out, mode, measurements, cost_of, text_tokens):
+def planned(out, mode, minutes, measurements, cost_of, text_tokens):
     """A plan is made once, so that a run that goes on does not change its mind."""
     path = out / f"plan-{mode}.json"
-    if path.exists():
-        names = json.loads(path.read_text())
+    names = json.loads(path.read_text()) if path.exists() else {}
+    if names.get("minutes") == minutes:
         pick = lambda key: [one for one in measurements if one.name in names[key]]
         return pick("chosen"), pick("cut"), pick("short")
-    plan = evaluate_plan.choose(measurements, cost_of, 60 * MINUTES[mode], text_tokens)
+    plan = evaluate_plan.choose(measurements, cost_of, 60 * minutes, text_tokens)
     names = {key: [one.name for one in ones] for key, ones in zip(("chosen", "cut", "short"), plan)}
-    path.write_text(json.dumps(names, indent=1) + "\n")
+    path.write_text(json.dumps({"minutes": minutes, **names}, indent=1) + "\n")
     return plan
 
 
-def measure_all(chosen, runner, speed):
-    """In turn, so that a run that is stopped has something of every part."""
+def measure_all(chosen, runner, speed, minutes):
+    """In turn, so that a run that is stopped has something of every part. Returns what does not fit the minutes any more,
+    where the machine turns out slower than estimated: it is left for another run."""
     todo = sorted((one for one in chosen if runner.result(one.name) is None), key=lambda one: one.turn)
     progress = Progress(sum(speed.seconds(one.work) for one in todo) or 1.0)
+    end = time.monotonic() + 60 * minutes
+    left = []
     for k, one in enumerate(todo):
         estimate = speed.seconds(one.work)
+        if time.monotonic() + progress.factor * estimate > end:
+            left.append(one)
+            continue
         tick = lambda passed: progress.show(f"{k + 1} of {len(todo)}, {one.title}", passed, estimate)
         tick(0.0)
         result = runner.measure(one.name, one.arguments, tick)
         progress.add(estimate, result["wall_seconds"])
         progress.clear()
         print(f"  {one.title}: {result['wall_seconds']:.0f} s", flush=True)
+    return left
 
 
 def report(out, window, measured, runner):
@@ -174,22 +181,28 @@ def main():
     parser.add_argument("--out", required=True, type=pathlib.Path, help="folder of the results")
     parser.add_argument("--mode", choices=MINUTES, default="full", help="a few short measurements, all of them, or one "
                         "at 25 times the trained window")
+    parser.add_argument("--minutes", type=float, help="how long it may take; else as long as suits the mode")
     arguments = parser.parse_args()
     mode = arguments.mode
+    minutes = MINUTES[mode] if arguments.minutes is None else arguments.minutes
     arguments.out.mkdir(parents=True, exist_ok=True)
     check_inputs(arguments.out, arguments.model, arguments.text)
     runner = Runner(arguments.program, arguments.model, arguments.out / "measurements")
     speed, calibration = calibrate(runner, arguments.text)
     measurements = evaluate_plan.CATALOGUES[mode](calibration["trained_window"], arguments.text, speed)
     cost_of = lambda one: speed.seconds(one.work) if runner.result(one.name) is None else 0.0
-    plan = planned(arguments.out, mode, measurements, cost_of, calibration["text_tokens"])
+    plan = planned(arguments.out, mode, minutes, measurements, cost_of, calibration["text_tokens"])
     print(f"{pathlib.Path(arguments.model).name}, trained on {calibration['trained_window']} tokens;"
           f" {calibration['threads']} threads, {calibration['instruction_set']}")
     print_plan(*plan, runner, speed)
     print("\nmeasured:")
     stopped = False
     try:
-        measure_all(plan[0], runner, speed)
+        left = measure_all(plan[0], runner, speed, minutes)
+        if left:
+            print("\nleft out, for the machine was slower than estimated; the same command goes on with them:")
+            for one in left:
+                print(f"  {one.title}")
     except KeyboardInterrupt:
         stopped = True
     measured = [one for one in plan[0] if runner.result(one.name) is not None]

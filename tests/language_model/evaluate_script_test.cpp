@@ -68,6 +68,20 @@ TEST_CASE("script/evaluate measures its parts, and what is there no more") {
   CHECK_THAT(other.output, contains("has results of another model or text"));
 }
 
+TEST_CASE("script/evaluate ends in the minutes that it has, and goes on where it has more") {
+  const Evaluation evaluation;
+  const Outcome none = evaluation.run("quick --minutes 0");
+  INFO(none.output);
+  REQUIRE(none.exit_code == 0);
+  CHECK_THAT(none.output, contains("left out, for they do not fit the time") && !contains("ablation: "));
+  CHECK(!std::filesystem::exists(evaluation.folder + "/perplexity.json"));
+  const Outcome some = evaluation.run("quick --minutes 0.2");
+  INFO(some.output);
+  REQUIRE(some.exit_code == 0);
+  CHECK(evaluation.written("perplexity.json").size() > 0);
+  CHECK_THAT(some.output, contains("left out"));
+}
+
 TEST_CASE("script/evaluate reads 25 times the trained window") {
   const Evaluation evaluation;
   const Outcome outcome = evaluation.run("headline");
