@@ -85,7 +85,8 @@ def draw_heat_maps(records, kind, title, path):
             for x, cell in enumerate(row):
                 if cell:
                     found = f"{sum(t['correct'] for t in cell)}/{len(cell)}"
-                    axes.text(x, y, found, ha="center", va="center", fontsize=9)
+                    dark = not 0.15 < values[y][x] < 0.85
+                    axes.text(x, y, found, ha="center", va="center", fontsize=9, color="white" if dark else "black")
         axes.set_xticks(range(len(lengths)), [tokens(length) for length in lengths])
         axes.set_yticks(range(len(depths)), [f"{depth:.0%}" for depth in depths])
         axes.set_title(METHODS[method][0])
@@ -98,12 +99,30 @@ def draw_heat_maps(records, kind, title, path):
     save(figure, path)
 
 
+def draw_above_control(axes, records):
+    """By how much perplexity is above the control's, in per cent, over position."""
+    for record in sorted(records, key=lambda record: by_order(record["attention"])):
+        label, colour, marker = METHODS[record["attention"]]
+        axes.errorbar([(bucket["from"] + bucket["to"]) / 2 for bucket in record["buckets"]],
+                      [100 * (bucket["over_control"] - 1) for bucket in record["buckets"]],
+                      yerr=[100 * bucket["over_control_error"] for bucket in record["buckets"]],
+                      label=label, color=colour, marker=marker, markersize=4, elinewidth=0.8, capsize=2)
+    places = [bucket["from"] for bucket in records[0]["buckets"]] + [records[0]["buckets"][-1]["to"]]
+    axes.set_xticks(places, [tokens(place) for place in places])
+    axes.axhline(0, color="#000000", linewidth=0.8)
+    axes.set_xlabel("position in the text, tokens")
+    axes.set_ylabel("perplexity above control, % (bar: standard error)")
+    axes.legend()
+
+
 def draw_ablation(records, path):
-    """Perplexity over position, and the share of passkeys that was found."""
+    """Perplexity over position, above the control's where there is one, and the share of passkeys that was found."""
     lines = [record for record in records if record["kind"] == "perplexity"]
     trials = [record for record in records if record["kind"] == "passkey"]
     figure, grid = plt.subplots(1, 2 if trials else 1, squeeze=False, figsize=(10.5, 4.6), layout="constrained")
-    if lines:
+    if lines and all("over_control" in bucket for line in lines for bucket in line["buckets"]):
+        draw_above_control(grid[0][0], lines)
+    elif lines:
         low, high = draw_lines(grid[0][0], lines)
         grid[0][0].set_ylim(0.9 * low, 1.15 * high)
         grid[0][0].legend()
@@ -111,8 +130,8 @@ def draw_ablation(records, path):
         names = sorted({trial["attention"] for trial in trials}, key=lambda name: (name == "dca", by_order(name)))
         scores = [score([trial for trial in trials if trial["attention"] == name]) for name in names]
         axes = grid[0][1]
-        axes.bar([METHODS[name][0] for name in names], [share for share, _ in scores],
-                 yerr=[error for _, error in scores], color=[METHODS[name][1] for name in names], capsize=4)
+        bars = [[min(error, share) for share, error in scores], [min(error, 1 - share) for share, error in scores]]
+        axes.bar([METHODS[name][0] for name in names], [share for share, _ in scores], yerr=bars, color=[METHODS[name][1] for name in names], capsize=4)
         axes.set_ylim(0, 1.1)
         axes.set_ylabel("passkeys found (bar: standard error)")
         axes.grid(axis="x", visible=False)
