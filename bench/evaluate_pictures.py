@@ -156,7 +156,7 @@ def draw_tune(records, path):
         errors = [one["above_best_error"] * best["perplexity"] for one in sweep]
         grid[0][column].errorbar(at, [one["perplexity"] for one in sweep], yerr=errors, color="#d55e00", marker="o")
         grid[1][column].plot(at, [one["tokens_per_second"] for one in sweep], color="#0072b2", marker="s")
-        grid[1][column].set_ylim(bottom=0)
+        grid[1][column].set_ylim(0, 1.1 * max(one["tokens_per_second"] for one in sweep))
         grid[0][column].set_title(fixed)
         grid[1][column].set_xlabel(name)
     grid[0][0].set_ylabel("perplexity beyond the window\n(bars: error against the best)")
