@@ -131,7 +131,8 @@ def draw_ablation(records, path):
         scores = [score([trial for trial in trials if trial["attention"] == name]) for name in names]
         axes = grid[0][1]
         bars = [[min(error, share) for share, error in scores], [min(error, 1 - share) for share, error in scores]]
-        axes.bar([METHODS[name][0] for name in names], [share for share, _ in scores], yerr=bars, color=[METHODS[name][1] for name in names], capsize=4)
+        axes.bar([METHODS[name][0] for name in names], [share for share, _ in scores], yerr=bars,
+                 color=[METHODS[name][1] for name in names], capsize=4)
         axes.set_ylim(0, 1.1)
         axes.set_ylabel("passkeys found (bar: standard error)")
         axes.grid(axis="x", visible=False)

@@ -25,8 +25,8 @@ struct Evaluation {
   }
   ~Evaluation() { std::filesystem::remove_all(folder); }
 
-  Outcome run(const std::string& mode) const {
-    return run_command(DCA_EVALUATE " --program '" DCA_LM_PROGRAM "' --model " + model->path() + " --text " +
+  Outcome run(const std::string& mode, const std::string& program = DCA_LM_PROGRAM) const {
+    return run_command(DCA_EVALUATE " --program '" + program + "' --model " + model->path() + " --text " +
                        text->path() + " --out " + folder + " --mode " + mode);
   }
 
@@ -80,6 +80,25 @@ TEST_CASE("script/evaluate ends in the minutes that it has, and goes on where it
   REQUIRE(some.exit_code == 0);
   CHECK(evaluation.written("perplexity.json").size() > 0);
   CHECK_THAT(some.output, contains("left out"));
+}
+
+TEST_CASE("script/evaluate leaves out what a machine slower than estimated has no time for, and goes on with it") {
+  const Evaluation evaluation;
+  std::filesystem::create_directories(evaluation.folder);
+  const std::string slow = evaluation.folder + "/slow";  // but not in the runs that estimates come from
+  std::ofstream(slow) << "#!/bin/sh\ncase \"$*\" in *--bucket*) sleep 4 ;; esac\nexec '" DCA_LM_PROGRAM "' \"$@\"\n";
+  std::filesystem::permissions(slow, std::filesystem::perms::owner_all);
+  const Outcome first = evaluation.run("quick --minutes 0.15", slow);
+  INFO(first.output);
+  REQUIRE(first.exit_code == 0);
+  CHECK_THAT(first.output, contains("left out, for the machine was slower than estimated"));
+  const std::size_t measured = evaluation.written("perplexity.json").size();
+  CHECK(measured > 0);
+  const Outcome second = evaluation.run("quick --minutes 0.15");
+  INFO(second.output);
+  REQUIRE(second.exit_code == 0);
+  CHECK_THAT(second.output, !contains("slower than estimated"));
+  CHECK(evaluation.written("plan-quick.json").at("chosen").size() > measured);
 }
 
 TEST_CASE("script/evaluate reads 25 times the trained window") {

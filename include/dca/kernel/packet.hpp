@@ -85,7 +85,8 @@ template <class T>
 EIGEN_ALWAYS_INLINE Packet<T> load_to_register(const T* p) {
   Packet<T> packet = load(p);
 #if defined(__GNUC__) && EIGEN_ARCH_x86_64
-  if constexpr (packet_size < T >> 1) asm("" : "+v"(packet));
+  constexpr int lanes = packet_size<T>;
+  if constexpr (lanes > 1) asm("" : "+v"(packet));
 #endif
   return packet;
 }
