@@ -15,37 +15,9 @@ import time
 
 import evaluate_plan
 import evaluate_results
+from progress import Progress
 
 MINUTES = {"full": 117, "quick": 9, "headline": 58}
-
-
-class Progress:
-    """A bar with the time left, on standard error, where that is a terminal."""
-
-    def __init__(self, total):
-        self.total, self.done, self.factor = total, 0.0, 1.0  # estimated seconds; how much longer they really are
-        self._shown = sys.stderr.isatty()
-
-    def show(self, what, passed, estimate):
-        if not self._shown:
-            return
-        part = min(passed / self.factor, 0.98 * estimate)
-        share = min(1.0, (self.done + part) / self.total)
-        left = (self.total - self.done - part) * self.factor
-        full = int(30 * share)
-        sys.stderr.write(f"\r\033[K[{'#' * full}{'.' * (30 - full)}] {share:4.0%} {left / 60:4.0f} min left  {what}")
-        sys.stderr.flush()
-
-    def add(self, estimate, seconds):
-        """Later estimates follow what the measurements so far have taken."""
-        known = self.done * self.factor + seconds
-        self.done += estimate
-        self.factor = known / self.done
-
-    def clear(self):
-        if self._shown:
-            sys.stderr.write("\r\033[K")
-            sys.stderr.flush()
 
 
 class Runner:
@@ -59,7 +31,7 @@ class Runner:
     def result(self, name):
         return json.loads(self.path(name).read_text()) if self.path(name).exists() else None
 
-    def measure(self, name, arguments, tick=lambda passed: None):
+    def measure(self, name, arguments, tick=lambda: None):
         """The result of a call of dca_lm: what is there, or a new one."""
         known = self.result(name)
         if known is not None:
@@ -74,7 +46,7 @@ class Runner:
                         output, _ = process.communicate(timeout=1)
                         break
                     except subprocess.TimeoutExpired:
-                        tick(time.monotonic() - start)
+                        tick()
             except BaseException:
                 process.terminate()
                 raise
@@ -153,10 +125,10 @@ def measure_all(chosen, runner, speed, minutes):
         if time.monotonic() + progress.factor * estimate > end:
             left.append(one)
             continue
-        tick = lambda passed: progress.show(f"{k + 1} of {len(todo)}, {one.title}", passed, estimate)
-        tick(0.0)
+        tick = lambda: progress.show(f"{k + 1} of {len(todo)}, {one.title}", estimate)
+        tick()
         result = runner.measure(one.name, one.arguments, tick)
-        progress.add(estimate, result["wall_seconds"])
+        progress.add(estimate)
         progress.clear()
         print(f"  {one.title}: {result['wall_seconds']:.0f} s", flush=True)
     return left

@@ -17,6 +17,7 @@ import torch
 import peers_decode
 from peers_decode import DecodeCase, Tokens
 from peers_implementations import TYPES, Case, Inputs, Library, as_tensor, implementations, rotated
+from progress import Progress
 
 PEERS = ("torch", "onnxruntime", "three_calls")
 SETTLE_SECONDS = 0.004  # for the threads of the implementation before to stop spinning
@@ -159,32 +160,6 @@ def records(case, best, limit, peak):
         }
         for name, seconds in best.items()
     ]
-
-
-class Progress:
-    """A bar with the time left, on standard error, where that is a terminal. Work is counted in expected seconds."""
-
-    def __init__(self, total):
-        self._total, self._done, self._start = total, 0.0, time.monotonic()
-        self._shown = sys.stderr.isatty()
-
-    def show(self, what):
-        if not self._shown:
-            return
-        share = self._done / self._total
-        passed = time.monotonic() - self._start
-        left = f"{passed / share - passed:4.0f} s left" if share > 0 else f"about {self._total:.0f} s"
-        full = int(30 * share)
-        sys.stderr.write(f"\r\033[K[{'#' * full}{'.' * (30 - full)}] {share:4.0%} {left}  {what}")
-        sys.stderr.flush()
-
-    def add(self, work):
-        self._done += work
-
-    def clear(self):
-        if self._shown:
-            sys.stderr.write("\r\033[K")
-            sys.stderr.flush()
 
 
 def processor():
