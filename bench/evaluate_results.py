@@ -18,17 +18,29 @@ def mean_and_error(values):
     return mean, math.sqrt(sum((value - mean) ** 2 for value in values) / max(1, len(values) - 1) / len(values))
 
 
+def counted(positions, control):
+    """Those at which the control saw half its context at least, or all that there is before: the others do not count,
+    in no result that is compared with it."""
+    if control is None:
+        return list(positions)
+    context, step = control["context"], control["step"]
+    head = context - context % step  # read as one from the beginning of the text
+    seen = lambda position: context - step + (position - head) % step + 1
+    return [position for position in positions if position < head or seen(position) > context // 2]
+
+
 def buckets(result, control):
     """Perplexity of each bucket and its standard error, from the likelihoods of its tokens; the ratio to the control's
     and its error, from the differences token by token, where there is a control."""
     found = []
     for bucket in result["buckets"]:
-        place = slice(bucket["from"], bucket["to"])
-        error = bucket["perplexity"] * mean_and_error(result["nll"][place])[1]
-        found.append({"from": bucket["from"], "to": bucket["to"], "perplexity": bucket["perplexity"], "error": error})
-        if control is not None and result is not control and bucket["to"] <= len(control["nll"]):
-            worse = [ours - theirs for ours, theirs in zip(result["nll"][place], control["nll"][place])]
-            mean, error = mean_and_error(worse)
+        compared = control is not None and bucket["to"] <= len(control["nll"])
+        places = counted(range(bucket["from"], bucket["to"]), control if compared else None)
+        mean, error = mean_and_error([result["nll"][place] for place in places])
+        found.append({"from": bucket["from"], "to": bucket["to"], "tokens": len(places), "perplexity": math.exp(mean),
+                      "error": math.exp(mean) * error})
+        if compared and result is not control:
+            mean, error = mean_and_error([result["nll"][place] - control["nll"][place] for place in places])
             found[-1].update({"over_control": math.exp(mean), "over_control_error": math.exp(mean) * error})
     return found
 
@@ -37,9 +49,10 @@ def perplexity_record(one, result, control):
     numbers = {key: result[key] for key in ("chunk_size", "local_window", "inter", "rope_scale", "sinks", "window",
                                             "group", "context", "step", "kv_type", "peak_memory_bytes")
                if key in result}
+    parts = buckets(result, control)
     return {"kind": "perplexity", "attention": one.attention, "tokens": one.tokens, **numbers,
-            "perplexity": result["perplexity"], "seconds": result["seconds"],
-            "tokens_per_second": one.tokens / result["seconds"], "buckets": buckets(result, control)}
+            "perplexity": mean_of(parts), "seconds": result["seconds"],
+            "tokens_per_second": one.tokens / result["seconds"], "buckets": parts}
 
 
 def trial_records(one, result):
@@ -85,8 +98,8 @@ def collect(out, window, chosen, runner):
 
 
 def mean_of(parts):
-    tokens = sum(bucket["to"] - bucket["from"] for bucket in parts)
-    return math.exp(sum((bucket["to"] - bucket["from"]) * math.log(bucket["perplexity"]) for bucket in parts) / tokens)
+    tokens = sum(bucket["tokens"] for bucket in parts)
+    return math.exp(sum(bucket["tokens"] * math.log(bucket["perplexity"]) for bucket in parts) / tokens)
 
 
 def score(trials):

@@ -112,8 +112,13 @@ TEST_CASE("script/evaluate reads 25 times the trained window") {
   CHECK(records[0].at("inter") == "top:256");
   CHECK(records[0].at("peak_memory_bytes") > 1 << 20);
   CHECK(records[1].at("context") == 1024);
+  CHECK(records[1].at("step") == 1024);
   for (const json& record : records) {
     CHECK(record.at("tokens") == 25600);
-    CHECK(record.at("buckets").size() == 25);
+    REQUIRE(record.at("buckets").size() == 25);
+    for (const json& bucket : record.at("buckets")) {  // the second half of each of the control's windows
+      CHECK(bucket.at("tokens") == (bucket.at("from") == 0 ? 1024 : 512));
+      CHECK(bucket.contains("over_control") == (record.at("attention") != "control"));
+    }
   }
 }
