@@ -101,18 +101,29 @@ def draw_heat_maps(records, kind, title, path):
 
 def draw_above_control(axes, records):
     """By how much perplexity is above the control's, in per cent, over position."""
+    longest = 0
     for record in sorted(records, key=lambda record: by_order(record["attention"])):
         label, colour, marker = METHODS[record["attention"]]
-        axes.errorbar([(bucket["from"] + bucket["to"]) / 2 for bucket in record["buckets"]],
-                      [100 * (bucket["over_control"] - 1) for bucket in record["buckets"]],
-                      yerr=[100 * bucket["over_control_error"] for bucket in record["buckets"]],
+        compared = [bucket for bucket in record["buckets"] if "over_control" in bucket]
+        axes.errorbar([(bucket["from"] + bucket["to"]) / 2 for bucket in compared],
+                      [100 * (bucket["over_control"] - 1) for bucket in compared],
+                      yerr=[100 * bucket["over_control_error"] for bucket in compared],
                       label=label, color=colour, marker=marker, markersize=4, elinewidth=0.8, capsize=2)
-    places = [bucket["from"] for bucket in records[0]["buckets"]] + [records[0]["buckets"][-1]["to"]]
+        longest = max(longest, compared[-1]["to"])
+    places = [longest * eighth // 8 for eighth in range(9)]
     axes.set_xticks(places, [tokens(place) for place in places])
     axes.axhline(0, color="#000000", linewidth=0.8)
     axes.set_xlabel("position in the text, tokens")
     axes.set_ylabel("perplexity above control, % (bar: standard error)")
     axes.legend()
+
+
+def draw_combinations(records, path):
+    """Dual Chunk Attention alone and with others' frequencies or chosen keys, above the control."""
+    figure, axes = plt.subplots(figsize=(9.5, 4.8), layout="constrained")
+    draw_above_control(axes, records)
+    axes.set_title("Dual Chunk Attention in combination", fontsize=13)
+    save(figure, path)
 
 
 def draw_ablation(records, path):
@@ -170,6 +181,10 @@ def draw(out, records):
     style()
     if records["perplexity"]:
         draw_perplexity(records["perplexity"], "Perplexity over position", out / "perplexity.png")
+    combined = [record for record in records["perplexity"] if record["attention"].startswith("dca")
+                and any("over_control" in bucket for bucket in record["buckets"])]
+    if len(combined) > 1:
+        draw_combinations(combined, out / "combinations.png")
     if records["headline"]:
         draw_perplexity(records["headline"], "25 times the trained window", out / "headline.png")
     for kind, title in (("passkey", "Passkeys found"), ("needle", "Needles found")):
