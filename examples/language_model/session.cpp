@@ -34,7 +34,7 @@ struct Session::Rows {
         continue;
       }
       // Small enough that a short prompt keeps several threads busy, and the same for any number of them.
-      const Index step = std::clamp<Index>(ceil_div(count, 512) * 32, 32, 128);
+      const Index step = std::clamp<Index>(ceil_div(count, 512) * 32, 32, 256);
       for (Index row = 0; row < count; row += step) blocks.emplace_back(first + row, std::min(step, count - row));
     }
   }
