@@ -35,13 +35,19 @@ struct RowStream {
   }
 };
 
-/// How far ahead of the row at work rows are asked for, in bytes; 0: hardware alone follows the stream. One query row
-/// waits for memory: it asks for what comes next, close by, and where rows are narrow does better without. Several have
-/// arithmetic to do meanwhile. Measured on Zen 4.
+/// Whether registers hold the sums of a good part of a row of values.
+inline constexpr bool sums_in_registers = EIGEN_ARCH_DEFAULT_NUMBER_OF_REGISTERS >= 32;
+
+/// How far ahead of the row at work rows are asked for, in bytes; 0: hardware alone follows the stream. Several query
+/// rows, or rows to convert, have arithmetic to do meanwhile; a single one waits for memory, and what it gains by
+/// asking, if it does, depends on the processor. Measured on Zen 4 (with AVX-512) and Zen 3 (with AVX2).
 template <class T, class E, int Rows>
-inline constexpr Index bytes_ahead = std::is_same_v<T, E> ? (Rows == 1 ? 2560 : 10240)
-                                     : sizeof(StorageUnit<E>) == 2 && Rows > 1 ? 10240
-                                                                               : 0;
+inline constexpr Index bytes_ahead = [] {
+  constexpr Index unit = sizeof(StorageUnit<E>), far = 10240;
+  if (std::is_same_v<T, E>) return Rows > 1 ? far : Index{sums_in_registers ? 2560 : 0};
+  if (unit == 2) return Rows > 1 ? far : Index{sums_in_registers ? 0 : 1024};
+  return sums_in_registers || std::is_same_v<E, Int4> ? Index{0} : far;
+}();
 
 template <class T, class E, int Rows>
 Index rows_ahead(Index features) {
@@ -51,7 +57,8 @@ Index rows_ahead(Index features) {
 /// Asks for the line that begins with feature d of a row ahead, if one does.
 template <class T, class E, int Rows>
 EIGEN_ALWAYS_INLINE void ask_ahead(std::uintptr_t row, Index d) {
-  if constexpr (bytes_ahead<T, E, Rows> > 0) {
+  constexpr Index distance = bytes_ahead<T, E, Rows>;
+  if constexpr (distance > 0) {
     constexpr Index unit = sizeof(StorageUnit<E>), line = 64;
     if (d % (line / unit) == 0) prefetch(reinterpret_cast<const void*>(row + static_cast<std::uintptr_t>(d * unit)), 1);
   }
@@ -96,7 +103,8 @@ void score_rows(const RowStream<E>& keys, Index features, const T* queries, T* s
   using Reader = RowReader<T, E>;
   constexpr int size = packet_size<T>, at_once = streamed_keys<T>(Rows);
   constexpr int most_in_step = EIGEN_ARCH_DEFAULT_NUMBER_OF_REGISTERS >= 32 || Rows <= 2 ? 4 : 2;
-  constexpr int in_step = Reader::has_scale ? std::min(at_once, most_in_step) : 1;
+  constexpr bool share_queries = Reader::has_scale || (!sums_in_registers && !std::is_same_v<T, E> && Rows > 2);
+  constexpr int in_step = share_queries ? std::min(at_once, most_in_step) : 1;
   const Index ahead = rows_ahead<T, E, Rows>(features);
   for (Index first = 0; first < keys.count; first += at_once) {
     Packet<T> sum[Rows * at_once];
@@ -105,9 +113,10 @@ void score_rows(const RowStream<E>& keys, Index features, const T* queries, T* s
       constexpr int from = step * in_step;
       const StorageUnit<E>* row[in_step];
       for (int k = 0; k < in_step; ++k) row[k] = keys[std::min(first + from + k, keys.count - 1)];
-      const std::uintptr_t row_ahead = keys.address(first + from + ahead);
+      std::uintptr_t row_ahead[in_step];
+      for (int k = 0; k < in_step; ++k) row_ahead[k] = keys.address(first + from + k + ahead);
       for (Index d = 0; d < features; d += size) {
-        ask_ahead<T, E, Rows>(row_ahead, d);
+        unroll<in_step>([&](auto k) { ask_ahead<T, E, Rows>(row_ahead[k], d); });
         Packet<T> key[in_step];
         unroll<in_step>([&](auto k) { key[k] = Reader::load(row[k], features, d); });
         unroll<Rows>([&](auto r) {
@@ -131,6 +140,16 @@ void score_rows(const RowStream<E>& keys, Index features, const T* queries, T* s
   }
 }
 
+/// The weights of a key for Rows rows, weights[r * weight_stride], times the scale of its row of values if it has one.
+template <class T, class E, int Rows>
+EIGEN_ALWAYS_INLINE void weigh_row(const StorageUnit<E>* row, Index features, const T* weights, Index weight_stride,
+                                   Packet<T>* weight) {
+  using Reader = RowReader<T, E>;
+  T scale{1};
+  if constexpr (Reader::has_scale) scale = static_cast<T>(Reader::scale(row, features));
+  unroll<Rows>([&](auto r) { weight[r] = broadcast(weights[r * weight_stride] * scale); });
+}
+
 /// sums[r * features + feature + lane] += sum over keys in [first, last) of weights[r * weight_stride + key] *
 /// values[key][feature + lane], for Rows rows and Vectors packets of features. Keys in ascending order, each row for
 /// itself: the bits do not depend on which rows go together.
@@ -146,9 +165,7 @@ EIGEN_ALWAYS_INLINE void add_values_tile(const RowStream<E>& values, Index first
     const StorageUnit<E>* const row = values[key];
     const std::uintptr_t row_ahead = values.address(key + ahead);
     Packet<T> weight[Rows];
-    T scale{1};
-    if constexpr (Reader::has_scale) scale = static_cast<T>(Reader::scale(row, features));
-    unroll<Rows>([&](auto r) { weight[r] = broadcast(weights[r * weight_stride + key] * scale); });
+    weigh_row<T, E, Rows>(row, features, weights + key, weight_stride, weight);
     unroll<Vectors>([&](auto v) {
       ask_ahead<T, E, Rows>(row_ahead, feature + v * size);
       const Packet<T> value = Reader::load(row, features, feature + v * size);
@@ -159,25 +176,68 @@ EIGEN_ALWAYS_INLINE void add_values_tile(const RowStream<E>& values, Index first
       [&](auto r) { unroll<Vectors>([&](auto v) { store(sums + r * features + feature + v * size, sum[r][v]); }); });
 }
 
-/// add_values_tile over all keys and features, which are whole packets. A few keys at a time, so that what a second pass
-/// over their features needs is at hand: hardware sees one stream.
+/// As add_values_tile, all features of Keys keys from `key` on, with the sums in memory, which is to say in the
+/// first-level cache.
+template <class T, class E, int Rows, int Keys>
+EIGEN_ALWAYS_INLINE void add_value_rows(const RowStream<E>& values, Index key, Index features, const T* weights,
+                                        Index weight_stride, T* __restrict sums, Index ahead) {
+  const StorageUnit<E>* row[Keys];
+  std::uintptr_t row_ahead[Keys];
+  Packet<T> weight[Keys][Rows];
+  unroll<Keys>([&](auto k) {
+    row[k] = values[key + k];
+    row_ahead[k] = values.address(key + k + ahead);
+    weigh_row<T, E, Rows>(row[k], features, weights + key + k, weight_stride, weight[k]);
+  });
+  const auto add = [&](Index d) {
+    Packet<T> value[Keys];
+    unroll<Keys>([&](auto k) {
+      ask_ahead<T, E, Rows>(row_ahead[k], d);
+      value[k] = RowReader<T, E>::load(row[k], features, d);
+    });
+    unroll<Rows>([&](auto r) {
+      T* const place = sums + r * features + d;
+      Packet<T> sum = load(place);
+      unroll<Keys>([&](auto k) { sum = ei::pmadd(weight[k][r], value[k], sum); });
+      store(place, sum);
+    });
+  };
+  constexpr int size = packet_size<T>, at_once = Rows > 2 ? 1 : 4;
+  Index d = 0;
+  for (; d + at_once * size <= features; d += at_once * size) unroll<at_once>([&](auto v) { add(d + v * size); });
+  for (; d < features; d += size) add(d);
+}
+
+/// The sums above over all keys and features, which are whole packets. Where registers hold the sums of a good part of
+/// a row, a few keys at a time, so that what a second pass over their features needs is at hand; else one key or two at
+/// a time: hardware sees one stream, and passes over small parts of many rows would look like many.
 template <class T, class E, int Rows>
 void add_values(const RowStream<E>& values, Index features, const T* weights, Index weight_stride, T* sums) {
-  constexpr int registers = EIGEN_ARCH_DEFAULT_NUMBER_OF_REGISTERS >= 32 ? 16 : 8;
-  constexpr int vectors = std::min(8, registers / (Rows == 3 ? 4 : Rows));
-  constexpr int size = packet_size<T>;
-  constexpr Index keys_at_a_time = 32;
   const Index ahead = rows_ahead<T, E, Rows>(features);
-  for (Index key = 0; key < values.count; key += keys_at_a_time) {
-    const Index end = std::min(values.count, key + keys_at_a_time);
-    Index feature = 0;
-    for (; feature + vectors * size <= features; feature += vectors * size) {
-      add_values_tile<T, E, Rows, vectors>(values, key, end, features, feature, weights, weight_stride, sums, ahead);
+  if constexpr (sums_in_registers) {
+    constexpr int vectors = std::min(8, 16 / (Rows == 3 ? 4 : Rows));
+    constexpr int size = packet_size<T>;
+    constexpr Index keys_at_a_time = 32;
+    for (Index key = 0; key < values.count; key += keys_at_a_time) {
+      const Index end = std::min(values.count, key + keys_at_a_time);
+      Index feature = 0;
+      for (; feature + vectors * size <= features; feature += vectors * size) {
+        add_values_tile<T, E, Rows, vectors>(values, key, end, features, feature, weights, weight_stride, sums, ahead);
+      }
+      if (feature == features) continue;
+      with_count<vectors>(static_cast<int>((features - feature) / size), [&](auto rest) {
+        add_values_tile<T, E, Rows, rest>(values, key, end, features, feature, weights, weight_stride, sums, ahead);
+      });
     }
-    if (feature == features) continue;
-    with_count<vectors>(static_cast<int>((features - feature) / size), [&](auto rest) {
-      add_values_tile<T, E, Rows, rest>(values, key, end, features, feature, weights, weight_stride, sums, ahead);
-    });
+  } else {
+    constexpr int together = std::is_same_v<T, E> ? 1 : 2;  // rows to convert leave less time for sums in memory
+    Index key = 0;
+    for (; key + together <= values.count; key += together) {
+      add_value_rows<T, E, Rows, together>(values, key, features, weights, weight_stride, sums, ahead);
+    }
+    for (; key < values.count; ++key) {
+      add_value_rows<T, E, Rows, 1>(values, key, features, weights, weight_stride, sums, ahead);
+    }
   }
 }
 
