@@ -35,8 +35,8 @@ struct RowStream {
   }
 };
 
-/// Whether registers hold the sums of a good part of a row of values.
-inline constexpr bool sums_in_registers = EIGEN_ARCH_DEFAULT_NUMBER_OF_REGISTERS >= 32;
+/// Registers enough for the sums of a good part of a row of values.
+inline constexpr bool many_registers = EIGEN_ARCH_DEFAULT_NUMBER_OF_REGISTERS >= 32;
 
 /// How far ahead of the row at work rows are asked for, in bytes; 0: hardware alone follows the stream. Several query
 /// rows, or rows to convert, have arithmetic to do meanwhile; a single one waits for memory, and what it gains by
@@ -44,9 +44,9 @@ inline constexpr bool sums_in_registers = EIGEN_ARCH_DEFAULT_NUMBER_OF_REGISTERS
 template <class T, class E, int Rows>
 inline constexpr Index bytes_ahead = [] {
   constexpr Index unit = sizeof(StorageUnit<E>), far = 10240;
-  if (std::is_same_v<T, E>) return Rows > 1 ? far : Index{sums_in_registers ? 2560 : 0};
-  if (unit == 2) return Rows > 1 ? far : Index{sums_in_registers ? 0 : 1024};
-  return sums_in_registers || std::is_same_v<E, Int4> ? Index{0} : far;
+  if (std::is_same_v<T, E>) return Rows > 1 ? far : Index{many_registers ? 2560 : 0};
+  if (unit == 2) return Rows > 1 ? far : Index{many_registers ? 0 : 1024};
+  return many_registers || std::is_same_v<E, Int4> ? Index{0} : far;
 }();
 
 template <class T, class E, int Rows>
@@ -102,8 +102,8 @@ template <class T, class E, int Rows>
 void score_rows(const RowStream<E>& keys, Index features, const T* queries, T* scores, Index score_stride) {
   using Reader = RowReader<T, E>;
   constexpr int size = packet_size<T>, at_once = streamed_keys<T>(Rows);
-  constexpr int most_in_step = EIGEN_ARCH_DEFAULT_NUMBER_OF_REGISTERS >= 32 || Rows <= 2 ? 4 : 2;
-  constexpr bool share_queries = Reader::has_scale || (!sums_in_registers && !std::is_same_v<T, E> && Rows > 2);
+  constexpr int most_in_step = many_registers || Rows <= 2 ? 4 : 2;
+  constexpr bool share_queries = Reader::has_scale || (!many_registers && !std::is_same_v<T, E> && Rows > 2);
   constexpr int in_step = share_queries ? std::min(at_once, most_in_step) : 1;
   const Index ahead = rows_ahead<T, E, Rows>(features);
   for (Index first = 0; first < keys.count; first += at_once) {
@@ -214,7 +214,7 @@ EIGEN_ALWAYS_INLINE void add_value_rows(const RowStream<E>& values, Index key, I
 template <class T, class E, int Rows>
 void add_values(const RowStream<E>& values, Index features, const T* weights, Index weight_stride, T* sums) {
   const Index ahead = rows_ahead<T, E, Rows>(features);
-  if constexpr (sums_in_registers) {
+  if constexpr (many_registers) {
     constexpr int vectors = std::min(8, 16 / (Rows == 3 ? 4 : Rows));
     constexpr int size = packet_size<T>;
     constexpr Index keys_at_a_time = 32;
