@@ -57,7 +57,8 @@ def draw_perplexity(records, title, path):
     low, high = draw_lines(axes, records)
     axes.set_yscale("log")
     limits = 0.85 * low, min(1.2 * high, 40 * low)  # all is lost beyond
-    ticks = [digit * 10**power for power in range(7) for digit in (1, 2, 3, 5)]
+    digits = (1, 2, 3, 5) if limits[1] > 6 * limits[0] else (1, 1.5, 2, 2.5, 3, 4, 5, 6, 8)
+    ticks = [digit * 10**power for power in range(7) for digit in digits]
     ticks = [tick for tick in ticks if limits[0] < tick < limits[1]]
     axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.yaxis.set_minor_locator(NullLocator())
