@@ -60,7 +60,7 @@ class EvenBlocks {
   Index end(Index first, double most_work) const {
     const Index most_units = ceil_div(std::min(most_, rows_ - first), unit_);
     Index units = 1;
-    for (Index step = std::bit_floor(static_cast<std::size_t>(most_units)); step > 0; step /= 2) {
+    for (auto step = static_cast<Index>(std::bit_floor(static_cast<std::size_t>(most_units))); step > 0; step /= 2) {
       if (units + step <= most_units && work(first, last_of(first, units + step)) <= most_work) units += step;
     }
     return last_of(first, units);
