@@ -92,7 +92,7 @@ def print_plan(chosen, cut, short, runner, speed):
         print(f"{title:36} {len(of_part):12} {len(there):6} {minutes:8.0f}")
     print(f"{'all':36} {len(chosen):12} {'':6} {total:8.0f}   by the speed of two short runs on this machine")
     if cut:
-        print("\nleft out, for they do not fit the time:")
+        print("\nleft out, for they do not fit the time; --minutes gives more:")
     for one in cut:
         print(f"  {one.title} ({speed.seconds(one.work) / 60:.0f} min)")
     if short:
