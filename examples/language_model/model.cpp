@@ -1,6 +1,8 @@
 #include "model.hpp"
 
+#include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "dequantize.hpp"
 #include "error.hpp"
@@ -135,6 +137,31 @@ Matrix LlamaModel::log_probabilities(const Eigen::Ref<const Matrix>& hidden) con
     logits.row(r).array() -= max + static_cast<float>(std::log(sum));
   }
   return logits;
+}
+
+void LlamaModel::negative_log_likelihoods(const Eigen::Ref<const Matrix>& hidden, std::span<const Token> targets,
+                                          std::span<double> nll, Index block) const {
+  const Index rows = hidden.rows();
+  Eigen::ArrayXf max = Eigen::ArrayXf::Constant(rows, -std::numeric_limits<float>::infinity());
+  Eigen::ArrayXf of_target = max;
+  Eigen::ArrayXd sum = Eigen::ArrayXd::Zero(rows);  // of exp(logit - max)
+  Matrix logits;
+  for (Index first = 0; first < config_.vocabulary; first += block) {
+    const Index count = std::min(block, config_.vocabulary - first);
+    logits.resize(rows, count);
+    MultiplyMatrices{}(hidden, head().middleRows(first, count), logits);
+    for (Index r = 0; r < rows; ++r) {
+      const float before = max[r];
+      max[r] = std::max(before, logits.row(r).maxCoeff());
+      sum[r] = sum[r] * static_cast<double>(std::exp(before - max[r])) +
+               static_cast<double>((logits.row(r).array() - max[r]).exp().sum());
+      const Index target = targets[static_cast<std::size_t>(r)] - first;
+      if (target >= 0 && target < count) of_target[r] = logits(r, target);
+    }
+  }
+  for (Index r = 0; r < rows; ++r) {
+    nll[static_cast<std::size_t>(r)] = std::log(sum[r]) + static_cast<double>(max[r] - of_target[r]);
+  }
 }
 
 Matrix LlamaModel::logits(const Eigen::ThreadPoolDevice& device, const Eigen::Ref<const Matrix>& hidden) const {

@@ -34,6 +34,11 @@ class LlamaModel {
   /// vocabulary].
   Matrix log_probabilities(const Eigen::Ref<const Matrix>& hidden) const;
 
+  /// nll[r] = minus what log_probabilities says of targets[r] after row r, without room for all of that: the vocabulary
+  /// is taken `block` tokens at a time, which stay in a cache. As many targets, tokens of the vocabulary, as rows.
+  void negative_log_likelihoods(const Eigen::Ref<const Matrix>& hidden, std::span<const Token> targets,
+                                std::span<double> nll, Index block = 2048) const;
+
   /// Logits after a few hidden states, on the threads of the device: [rows, vocabulary].
   Matrix logits(const Eigen::ThreadPoolDevice& device, const Eigen::Ref<const Matrix>& hidden) const;
 

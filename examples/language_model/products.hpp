@@ -21,7 +21,8 @@ inline Matrix normalised(const Eigen::Ref<const Matrix>& x, const Eigen::RowVect
 
 /// out = x * weights^T for a block of many rows, on this thread.
 struct MultiplyMatrices {
-  void operator()(const Eigen::Ref<const Matrix>& x, const Matrix& weights, Eigen::Ref<Matrix> out) const {
+  void operator()(const Eigen::Ref<const Matrix>& x, const Eigen::Ref<const Matrix>& weights,
+                  Eigen::Ref<Matrix> out) const {
     out.noalias() = x * weights.transpose();
   }
 };

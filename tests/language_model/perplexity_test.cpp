@@ -42,6 +42,26 @@ TEST_CASE("negative log likelihoods are those of the tokens that come") {
   }
 }
 
+TEST_CASE("likelihoods do not depend on how much of the vocabulary is taken at a time") {
+  WideModel wide(25);
+  const std::vector<Token> targets = wide.tokens(9);
+  const dca_lm::LlamaModel& model = wide.model.parts().model;
+  const auto width = static_cast<dca_lm::Index>(WideModel::sizes().width);
+  const std::vector<float> states = wide.random.normal<float>(9 * width);
+  const Eigen::Map<const dca_lm::Matrix> hidden(states.data(), 9, width);
+  const dca_lm::Matrix expected = model.log_probabilities(hidden);
+  const dca_lm::Index whole = tiny_vocabulary();
+  for (const dca_lm::Index block : {dca_lm::Index{1}, dca_lm::Index{100}, whole - 1, whole, whole + 1}) {
+    INFO("blocks of " << block);
+    std::vector<double> nll(targets.size());
+    model.negative_log_likelihoods(hidden, targets, nll, block);
+    for (std::size_t k = 0; k < nll.size(); ++k) {
+      const auto by_definition = static_cast<double>(expected(static_cast<dca_lm::Index>(k), targets[k]));
+      CHECK(nll[k] == dca_test::Approx(-by_definition).margin(1e-5));
+    }
+  }
+}
+
 TEST_CASE("a text that is read in several pieces is scored as one") {
   WideModel wide(24);
   const std::vector<Token> tokens = wide.tokens(8200);  // a piece of 8192 and one of 7
