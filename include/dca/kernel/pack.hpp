@@ -84,31 +84,29 @@ EIGEN_ALWAYS_INLINE void for_each_row(Index first, Index last, Index bytes, cons
   }
 }
 
+template <class X, int Size = Eigen::Dynamic>
+using ArrayMap = Eigen::Map<const Eigen::Array<X, Size, 1>>;
+
 /// Values of keys [first, last) into a tile whose first key is `origin`: per tile of `rows` features,
 /// [capacity keys][rows], as multiply_values reads them. `spare` holds a row meanwhile. Returns whether all values are
 /// finite.
 template <class T, class Source>
 bool pack_values(const Source& source, Index sequence, Index kv_head, KeyRange keys, Index origin, Index capacity,
                  T* __restrict tile, T* spare) {
-  constexpr int max_rows = register_tile.rows;
   const Index features = source.v_head_dim();
-  T zeros[max_rows] = {};  // 0 * x is 0 for finite x, NaN otherwise
+  T zero{0};  // 0 * x is 0 for finite x, NaN otherwise
   const auto run_at = [&](Index key) { return source.values(sequence, kv_head, key); };
   for_each_row(keys.first, keys.last, row_bytes<typename Source::Value>(features), run_at,
                [&](const auto* stored, Index key) {
                  const auto* const row = plain_row<typename Source::Value>(stored, features, spare);
+                 using X = std::decay_t<decltype(*row)>;
+                 zero += (ArrayMap<X>(row, features).template cast<T>() * T{0}).sum();
                  for_each_row_tile(features, [&](Index feature, auto rows) {
-                   T* __restrict const place = tile + feature * capacity + (key - origin) * rows;
-                   for (int r = 0; r < rows; ++r) {
-                     const T value = static_cast<T>(row[feature + r]);
-                     place[r] = value;
-                     zeros[r] += value * T{0};
-                   }
+                   Eigen::Map<Eigen::Array<T, rows, 1>> packed(tile + feature * capacity + (key - origin) * rows);
+                   packed = ArrayMap<X, rows>(row + feature).template cast<T>();
                  });
                });
-  T sum{0};
-  for (const T zero : zeros) sum += zero;
-  return sum == T{0};
+  return zero == T{0};
 }
 
 }  // namespace dca::detail
