@@ -22,6 +22,9 @@ using Packet = typename ei::packet_traits<T>::type;
 template <class T>
 inline constexpr int packet_size = ei::unpacket_traits<Packet<T>>::size;
 
+/// 32 vector registers, as AVX-512 and NEON have, and not 16.
+inline constexpr bool many_registers = EIGEN_ARCH_DEFAULT_NUMBER_OF_REGISTERS >= 32;
+
 /// A register tile: `rows` broadcast values times `vectors` packets. rows * vectors accumulators, the vectors and a
 /// broadcast must fit the registers; the wider the vectors' side, the fewer the broadcasts.
 struct RegisterTile {
@@ -29,8 +32,7 @@ struct RegisterTile {
   int vectors;
 };
 
-inline constexpr RegisterTile register_tile =
-    EIGEN_ARCH_DEFAULT_NUMBER_OF_REGISTERS >= 32 ? RegisterTile{8, 3} : RegisterTile{4, 3};
+inline constexpr RegisterTile register_tile = many_registers ? RegisterTile{8, 3} : RegisterTile{4, 3};
 
 /// Query rows of a full panel: the lanes of a register tile's vectors.
 template <class T>

@@ -35,9 +35,6 @@ struct RowStream {
   }
 };
 
-/// Registers enough for the sums of a good part of a row of values.
-inline constexpr bool many_registers = EIGEN_ARCH_DEFAULT_NUMBER_OF_REGISTERS >= 32;
-
 /// How far ahead of the row at work rows are asked for, in bytes; 0: hardware alone follows the stream. Several query
 /// rows, or rows to convert, have arithmetic to do meanwhile; a single one waits for memory, and what it gains by
 /// asking, if it does, depends on the processor. Measured on Zen 4 (with AVX-512) and Zen 3 (with AVX2).
