@@ -10,7 +10,7 @@
 namespace dca_lm {
 namespace {
 
-constexpr double layers_share = 0.85;     // of the time; the rest is the product with the vocabulary
+constexpr double layers_share = 0.85;      // of the time; the rest is the product with the vocabulary
 constexpr Index tokens_of_a_piece = 8192;  // enough for the products, few enough that states do not rival the cache
 
 /// Writes the negative log likelihoods of targets[r] after hidden row r.
