@@ -84,8 +84,21 @@ EIGEN_ALWAYS_INLINE void for_each_row(Index first, Index last, Index bytes, cons
   }
 }
 
-template <class X, int Size = Eigen::Dynamic>
-using ArrayMap = Eigen::Map<const Eigen::Array<X, Size, 1>>;
+/// A row as numbers of T: as it lies, or decoded into `place`.
+template <class E, class T>
+EIGEN_ALWAYS_INLINE const T* row_of(const StorageUnit<E>* row, [[maybe_unused]] Index features,
+                                    [[maybe_unused]] T* place) {
+  if constexpr (std::is_same_v<E, T>) {
+    return row;
+  } else {
+    RowStorage<E>::decode(row, features, place);
+    return place;
+  }
+}
+
+template <class T, int Size = Eigen::Dynamic>
+using ArrayMap = Eigen::Map<std::conditional_t<std::is_const_v<T>, const Eigen::Array<std::remove_const_t<T>, Size, 1>,
+                                               Eigen::Array<T, Size, 1>>>;
 
 /// Values of keys [first, last) into a tile whose first key is `origin`: per tile of `rows` features,
 /// [capacity keys][rows], as multiply_values reads them. `spare` holds a row meanwhile. Returns whether all values are
@@ -98,12 +111,11 @@ bool pack_values(const Source& source, Index sequence, Index kv_head, KeyRange k
   const auto run_at = [&](Index key) { return source.values(sequence, kv_head, key); };
   for_each_row(keys.first, keys.last, row_bytes<typename Source::Value>(features), run_at,
                [&](const auto* stored, Index key) {
-                 const auto* const row = plain_row<typename Source::Value>(stored, features, spare);
-                 using X = std::decay_t<decltype(*row)>;
-                 zero += (ArrayMap<X>(row, features).template cast<T>() * T{0}).sum();
+                 const T* const row = row_of<typename Source::Value, T>(stored, features, spare);
+                 zero += (ArrayMap<const T>(row, features) * T{0}).sum();
                  for_each_row_tile(features, [&](Index feature, auto rows) {
-                   Eigen::Map<Eigen::Array<T, rows, 1>> packed(tile + feature * capacity + (key - origin) * rows);
-                   packed = ArrayMap<X, rows>(row + feature).template cast<T>();
+                   ArrayMap<T, rows> packed(tile + feature * capacity + (key - origin) * rows);
+                   packed = ArrayMap<const T, rows>(row + feature);
                  });
                });
   return zero == T{0};
