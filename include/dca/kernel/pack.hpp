@@ -14,14 +14,15 @@ namespace dca::detail {
 /// hardware does not follow.
 inline constexpr Index packed_rows_ahead = 8;
 
-/// A row as plain numbers: as it lies, or decoded into `place`.
+/// A row as numbers of T: as it lies, or decoded into `place`.
 template <class E, class T>
-EIGEN_ALWAYS_INLINE auto* plain_row(const StorageUnit<E>* row, Index features, [[maybe_unused]] T* place) {
-  if constexpr (is_quantised<E>) {
-    RowStorage<E>::decode(row, features, place);
-    return static_cast<const T*>(place);
-  } else {
+EIGEN_ALWAYS_INLINE const T* plain_row(const StorageUnit<E>* row, [[maybe_unused]] Index features,
+                                       [[maybe_unused]] T* place) {
+  if constexpr (std::is_same_v<E, T>) {
     return row;
+  } else {
+    RowStorage<E>::decode(row, features, place);
+    return place;
   }
 }
 
@@ -84,22 +85,6 @@ EIGEN_ALWAYS_INLINE void for_each_row(Index first, Index last, Index bytes, cons
   }
 }
 
-/// A row as numbers of T: as it lies, or decoded into `place`.
-template <class E, class T>
-EIGEN_ALWAYS_INLINE const T* row_of(const StorageUnit<E>* row, [[maybe_unused]] Index features,
-                                    [[maybe_unused]] T* place) {
-  if constexpr (std::is_same_v<E, T>) {
-    return row;
-  } else {
-    RowStorage<E>::decode(row, features, place);
-    return place;
-  }
-}
-
-template <class T, int Size = Eigen::Dynamic>
-using ArrayMap = Eigen::Map<std::conditional_t<std::is_const_v<T>, const Eigen::Array<std::remove_const_t<T>, Size, 1>,
-                                               Eigen::Array<T, Size, 1>>>;
-
 /// Values of keys [first, last) into a tile whose first key is `origin`: per tile of `rows` features,
 /// [capacity keys][rows], as multiply_values reads them. `spare` holds a row meanwhile. Returns whether all values are
 /// finite.
@@ -111,11 +96,12 @@ bool pack_values(const Source& source, Index sequence, Index kv_head, KeyRange k
   const auto run_at = [&](Index key) { return source.values(sequence, kv_head, key); };
   for_each_row(keys.first, keys.last, row_bytes<typename Source::Value>(features), run_at,
                [&](const auto* stored, Index key) {
-                 const T* const row = row_of<typename Source::Value, T>(stored, features, spare);
-                 zero += (ArrayMap<const T>(row, features) * T{0}).sum();
+                 const T* const row = plain_row<typename Source::Value>(stored, features, spare);
+                 zero += (Eigen::Map<const Eigen::Array<T, Eigen::Dynamic, 1>>(row, features) * T{0}).sum();
                  for_each_row_tile(features, [&](Index feature, auto rows) {
-                   ArrayMap<T, rows> packed(tile + feature * capacity + (key - origin) * rows);
-                   packed = ArrayMap<const T, rows>(row + feature);
+                   using Features = Eigen::Array<T, rows, 1>;
+                   Eigen::Map<Features> packed(tile + feature * capacity + (key - origin) * rows);
+                   packed = Eigen::Map<const Features>(row + feature);
                  });
                });
   return zero == T{0};
