@@ -16,7 +16,7 @@ constexpr Index tokens_of_a_piece = 8192;  // enough for the products, few enoug
 /// Writes the negative log likelihoods of targets[r] after hidden row r.
 void score(const Session& session, const Matrix& hidden, std::span<const Token> targets, std::span<double> nll,
            const ProgressCallback& progress) {
-  constexpr Index rows_per_task = 256;
+  constexpr Index rows_per_task = 256;  // enough for the products
   const auto count = static_cast<Index>(targets.size());
   std::atomic<Index> done{0};
   std::mutex reporting;
