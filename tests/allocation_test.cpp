@@ -19,6 +19,7 @@
 namespace {
 std::atomic<long> allocations{0};
 std::atomic<bool> no_aligned_memory{false};
+std::atomic<long> allocations_granted{-1};  // before malloc has nothing more; -1: no end
 }  // namespace
 
 #ifdef DCA_TEST_COUNTS_ALLOCATIONS
@@ -31,6 +32,8 @@ void* __libc_memalign(std::size_t alignment, std::size_t bytes);
 
 void* malloc(std::size_t bytes) noexcept {
   ++allocations;
+  if (allocations_granted == 0) return nullptr;
+  if (allocations_granted > 0) --allocations_granted;
   return __libc_malloc(bytes);
 }
 void* calloc(std::size_t count, std::size_t bytes) noexcept {
@@ -146,4 +149,42 @@ TEST_CASE("a paged cache that gets no memory to append in keeps no block") {
   CHECK(cache.length(sequence) == 0);
   append();
   CHECK(cache.pool().free_blocks() == 5);
+}
+
+TEST_CASE("a paged cache that gets no memory for a sequence is as it was") {
+  if (!allocations_are_counted()) return;
+  Random random;
+  const Inputs<float> in({1, 9, 9, 2, 2, 8, 8}, random);
+  const auto attention = make_chunked<dca::DualChunkAttention<float>>({12, 4}, 8);
+  const Operands<float> tokens = in.operands();
+  const bool forks = GENERATE(false, true);
+  long refused = 0;
+  for (bool done = false; !done; refused += done ? 0 : 1) {
+    CAPTURE(forks, refused);
+    auto cache = attention.make_paged_cache<float>(cache_shape(in.sizes), 10, 2);
+    const dca::Index sequence = cache.add();
+    cache.append(Eigen::DefaultDevice{}, sequence, tokens.key, tokens.value);
+    allocations_granted = refused;
+    try {
+      if (forks) {
+        cache.fork(sequence);
+      } else {
+        cache.add();
+      }
+      done = true;
+    } catch (const std::bad_alloc&) {
+    }
+    allocations_granted = -1;
+    REQUIRE(refused < 20);
+    if (done) {
+      CHECK(cache.length(sequence + 1) == (forks ? 9 : 0));
+      continue;
+    }
+    CHECK_THROWS_AS(cache.length(sequence + 1), std::invalid_argument);
+    cache.remove(sequence);
+    CHECK(cache.pool().free_blocks() == 10);  // none had another user
+    CHECK(cache.add() == sequence);
+    CHECK(cache.add() == sequence + 1);
+  }
+  CHECK(refused >= (forks ? 4 : 3));
 }

@@ -1,6 +1,8 @@
 // Sequences on a pool of blocks, that share what they have in common.
 #pragma once
 
+#include <utility>
+
 #include "dca/kv/paged.hpp"
 
 namespace dca {
@@ -16,12 +18,14 @@ class PagedCache {
   PagedCache(PlacedKeys<Placement> placed, CacheShape shape, Index blocks, Index block_size)
       : pool_(std::move(placed), shape, blocks, block_size) {}
 
-  /// A new sequence without tokens; its number, which may be one that a removed sequence had.
+  /// A new sequence without tokens; its number, which may be one that a removed sequence had. Throws std::bad_alloc
+  /// without memory; nothing is changed then.
   Index add() {
     Index sequence = static_cast<Index>(sequences_.size());
     if (unused_.empty()) {
+      tables_.resize(sequences_.size() + 1);
+      unused_.reserve(tables_.capacity());  // so that remove cannot fail
       sequences_.emplace_back();
-      tables_.emplace_back();
     } else {
       sequence = unused_.back();
       unused_.pop_back();
@@ -31,13 +35,13 @@ class PagedCache {
   }
 
   /// A new sequence with the tokens of `sequence`, in the same blocks. Throws std::invalid_argument where there is
-  /// none.
+  /// none, std::bad_alloc as add.
   Index fork(Index sequence) {
     check_sequence(sequence);
+    std::vector<Index> blocks = sequences_[index(sequence)].blocks;
     const Index copy = add();
-    Sequence& to = sequences_[index(copy)];
-    to.blocks = sequences_[index(sequence)].blocks;
-    for (const Index block : to.blocks) pool_.share(block);
+    for (const Index block : blocks) pool_.share(block);
+    sequences_[index(copy)].blocks = std::move(blocks);
     set_length(copy, length(sequence));
     return copy;
   }
