@@ -142,30 +142,32 @@ class StreamedBlock {
     return [=, this](Index key) { return RowRun<T>{decoded + (key - tile_.first) * width, width, tile_.last - key}; };
   }
 
-  /// Keys of the tile as T, placed by Part where they are not yet.
+  /// Rows of the tile in whole packets of T: decode(row, key, place).
+  template <class E, class RunAt, class Decode>
+  void decode_tile(Index features, const RunAt& run_at, T* tile, const Decode& decode) {
+    const Index width = whole_packets<T>(features);
+    for_each_row(tile_.first, tile_.last, row_bytes<E>(features), run_at, [&](const auto* row, Index key) {
+      T* const place = tile + (key - tile_.first) * width;
+      decode(row, key, place);
+      std::fill(place + features, place + width, T{0});
+    });
+  }
+
+  /// Keys are placed by Part where they are not yet.
   template <class Part>
   void decode_keys() {
-    const Index width = whole_packets<T>(head_dim_);
-    for_each_row(
-        tile_.first, tile_.last, row_bytes<Key>(head_dim_), keys_in_storage(), [&](const auto* row, Index key) {
-          T* const place = keys_ + (key - tile_.first) * width;
-          if constexpr (has_placed_keys<Source>) {
-            RowStorage<Key>::decode(row, head_dim_, place);
-          } else {
-            rotator_(Part::key_position(params_.chunks, key), plain_row<Key>(row, head_dim_, spare_), head_dim_, place);
-          }
-          std::fill(place + head_dim_, place + width, T{0});
-        });
+    decode_tile<Key>(head_dim_, keys_in_storage(), keys_, [&](const auto* row, [[maybe_unused]] Index key, T* place) {
+      if constexpr (has_placed_keys<Source>) {
+        RowStorage<Key>::decode(row, head_dim_, place);
+      } else {
+        rotator_(Part::key_position(params_.chunks, key), plain_row<Key>(row, head_dim_, spare_), head_dim_, place);
+      }
+    });
   }
 
   void decode_values() {
-    const Index width = whole_packets<T>(v_head_dim_);
-    for_each_row(tile_.first, tile_.last, row_bytes<Value>(v_head_dim_), values_in_storage(),
-                 [&](const auto* row, Index key) {
-                   T* const place = values_ + (key - tile_.first) * width;
-                   RowStorage<Value>::decode(row, v_head_dim_, place);
-                   std::fill(place + v_head_dim_, place + width, T{0});
-                 });
+    decode_tile<Value>(v_head_dim_, values_in_storage(), values_,
+                       [&](const auto* row, Index, T* place) { RowStorage<Value>::decode(row, v_head_dim_, place); });
   }
 
   /// Calls f(stream, its first key) for the rows of `keys`, in streams as long as memory allows. `run_at` knows the
