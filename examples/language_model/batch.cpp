@@ -24,11 +24,33 @@ void check(std::span<const std::vector<Token>> prompts, const BatchOptions& opti
   }
 }
 
+/// Pieces of a prompt.
+Index pieces_of(std::span<const Token> prompt, const BatchOptions& options) {
+  return (static_cast<Index>(prompt.size()) + options.prefill_chunk - 1) / options.prefill_chunk;
+}
+
+/// Reads that it takes to continue a prompt to its full length: its pieces, of which the last gives a token, and all
+/// tokens but the last.
+Index reads_of(std::span<const Token> prompt, const BatchOptions& options) {
+  return pieces_of(prompt, options) + options.tokens - 1;
+}
+
+Index reads_of_all(std::span<const std::vector<Token>> prompts, const BatchOptions& options) {
+  Index reads = 0;
+  for (const auto& prompt : prompts) reads += reads_of(prompt, options);
+  return reads;
+}
+
 /// The sequences of a run: which wait, which are read, what each has generated.
 class Schedule {
  public:
   Schedule(std::span<const std::vector<Token>> prompts, const BatchOptions& options, const CacheSize& size)
-      : prompts_(prompts), options_(options), block_size_(size.block_size), continuations_(prompts.size()) {
+      : prompts_(prompts),
+        options_(options),
+        block_size_(size.block_size),
+        continuations_(prompts.size()),
+        reads_left_(reads_of_all(prompts, options)),
+        all_reads_(reads_left_) {
     free_ = size.tokens / size.block_size;
     for (std::size_t k = 0; k < prompts.size(); ++k) {
       if (needs(k) > free_) {
@@ -39,7 +61,7 @@ class Schedule {
   }
 
   bool done() const { return waiting_ == prompts_.size() && running_.empty(); }
-  double share_done() const { return static_cast<double>(finished_) / static_cast<double>(prompts_.size()); }
+  double share_done() const { return 1 - static_cast<double>(reads_left_) / static_cast<double>(all_reads_); }
 
   /// What the next step reads.
   std::vector<Piece> next(const Session& session) {
@@ -56,6 +78,7 @@ class Schedule {
           read < prompt.size() ? prompt.subspan(read, std::min(most, prompt.size() - read)) : generated.last(1);
       pieces.push_back({static_cast<Index>(k), tokens});
     }
+    reads_left_ -= static_cast<Index>(pieces.size());
     return pieces;
   }
 
@@ -74,11 +97,12 @@ class Schedule {
       continuation.tokens.push_back(token);
       continuation.gaps.push_back(top_gap(logits));
     }
-    if (!ended && static_cast<Index>(continuation.tokens.size()) < options_.tokens) return;
+    const Index left = options_.tokens - static_cast<Index>(continuation.tokens.size());
+    if (!ended && left > 0) return;
+    if (ended) reads_left_ -= left - 1;  // the end is not read, nor what might have come after it
     session.truncate(0, sequence);
     free_ += needs(k);
     running_.erase(std::find(running_.begin(), running_.end(), k));
-    ++finished_;
   }
 
   std::vector<Continuation> take_continuations() { return std::move(continuations_); }
@@ -91,7 +115,8 @@ class Schedule {
   Index block_size_, free_ = 0;  // blocks that no sequence has been promised
   std::vector<Continuation> continuations_;
   std::vector<std::size_t> running_;
-  std::size_t waiting_ = 0, finished_ = 0;  // prompts from waiting_ on have not entered
+  Index reads_left_, all_reads_;
+  std::size_t waiting_ = 0;  // prompts from waiting_ on have not entered
 };
 
 }  // namespace
@@ -122,12 +147,13 @@ BatchRun run_batch(Session& session, const CacheSize& size, std::span<const std:
     }
     ++run.steps;
     if (newest > 0 && newest < pieces.size()) ++run.mixed_steps;
-    if (rows.empty()) continue;
-    Matrix chosen(static_cast<Index>(rows.size()), hidden.cols());
-    for (std::size_t r = 0; r < rows.size(); ++r) chosen.row(static_cast<Index>(r)) = hidden.row(rows[r]);
-    const Matrix logits = session.model().logits(session.device(), chosen);
-    for (std::size_t r = 0; r < rows.size(); ++r) {
-      schedule.take(session, pieces[static_cast<std::size_t>(rows[r])].sequence, logits.row(static_cast<Index>(r)));
+    if (!rows.empty()) {
+      Matrix chosen(static_cast<Index>(rows.size()), hidden.cols());
+      for (std::size_t r = 0; r < rows.size(); ++r) chosen.row(static_cast<Index>(r)) = hidden.row(rows[r]);
+      const Matrix logits = session.model().logits(session.device(), chosen);
+      for (std::size_t r = 0; r < rows.size(); ++r) {
+        schedule.take(session, pieces[static_cast<std::size_t>(rows[r])].sequence, logits.row(static_cast<Index>(r)));
+      }
     }
     if (progress) progress(schedule.share_done());
   }
@@ -137,23 +163,31 @@ BatchRun run_batch(Session& session, const CacheSize& size, std::span<const std:
 }
 
 BatchRun run_one_by_one(const LlamaModel& model, const Attention& attention, const Eigen::ThreadPoolDevice& device,
-                        KvType type, std::span<const std::vector<Token>> prompts, const BatchOptions& options) {
+                        KvType type, std::span<const std::vector<Token>> prompts, const BatchOptions& options,
+                        const ProgressCallback& progress) {
   check(prompts, options);
   BatchRun run;
+  const auto all_reads = static_cast<double>(reads_of_all(prompts, options));
+  Index before = 0;  // reads of the prompts before
   for (const std::vector<Token>& prompt : prompts) {
     Session session(model, attention, device, {.tokens = static_cast<Index>(prompt.size()) + options.tokens}, type);
     Continuation& continuation = run.continuations.emplace_back();
+    const Index pieces = pieces_of(prompt, options);
+    const auto show = [&](double reads) {
+      if (progress) progress((static_cast<double>(before) + reads) / all_reads);
+    };
     const auto start = std::chrono::steady_clock::now();
     const Generation generation = generate(
         session, prompt, {.tokens = options.tokens, .prefill_chunk = options.prefill_chunk, .ends = options.ends},
         [&](Token, const Eigen::Ref<const Eigen::RowVectorXf>& logits) {
           continuation.gaps.push_back(top_gap(logits));
+          show(static_cast<double>(pieces) + static_cast<double>(continuation.gaps.size()) - 1);
         },
-        nullptr);
+        [&](double share) { show(share * static_cast<double>(pieces)); });
     run.seconds += seconds_since(start);
-    run.steps +=
-        generation.decoded + (static_cast<Index>(prompt.size()) + options.prefill_chunk - 1) / options.prefill_chunk;
+    run.steps += generation.decoded + pieces;
     continuation.tokens = generation.tokens;
+    before += reads_of(prompt, options);
   }
   return run;
 }

@@ -31,13 +31,14 @@ Index blocks_needed(std::size_t prompt_tokens, Index tokens, Index block_size);
 /// prompt enters, in their order, when the blocks that it will need are free; every step is one ragged call with the
 /// next piece of each prompt that is not yet read and the newest token of each other sequence; a sequence that ends
 /// gives its blocks back. Throws Error for an empty prompt, options out of range, and a prompt that does not fit the
-/// cache alone.
+/// cache alone. Progress is counted in pieces and tokens that are read.
 BatchRun run_batch(Session& session, const CacheSize& size, std::span<const std::vector<Token>> prompts,
                    const BatchOptions& options, const ProgressCallback& progress);
 
 /// The same prompts, one after the other, each in a session with a cache in one piece; otherwise as `run_batch`.
 BatchRun run_one_by_one(const LlamaModel& model, const Attention& attention, const Eigen::ThreadPoolDevice& device,
-                        KvType type, std::span<const std::vector<Token>> prompts, const BatchOptions& options);
+                        KvType type, std::span<const std::vector<Token>> prompts, const BatchOptions& options,
+                        const ProgressCallback& progress);
 
 /// Logits that are closer than this may change places by rounding alone.
 constexpr double tie_gap = 1e-3;

@@ -113,7 +113,10 @@ int run_batch_command(BatchCommandOptions& options) {
   std::printf("%s, %td blocks of %td tokens\n", heading(common, run, session.cache_bytes()).c_str(),
               size.tokens / size.block_size, size.block_size);
   BatchRun alone;
-  if (options.check) alone = run_one_by_one(run.model, attention, run.device, type, prompts, how);
+  if (options.check) {
+    const Progress progress("one by one");
+    alone = run_one_by_one(run.model, attention, run.device, type, prompts, how, std::ref(progress));
+  }
   const Index mismatches = report_prompts(prompts, batched, options.check ? &alone : nullptr, run.tokenizer, json);
   std::printf("\n");
   report("batch", batched, static_cast<Index>(prompt_tokens), json["batch"]);

@@ -1,6 +1,8 @@
 // Prompts continued side by side: the same as one by one.
 #include "batch.hpp"
 
+#include <algorithm>
+
 #include "error_of.hpp"
 #include "support/catch.hpp"
 #include "wide_model.hpp"
@@ -32,16 +34,18 @@ struct Batch {
     for (const std::ptrdiff_t length : {30, 1, 70, 17, 3}) prompts.push_back(wide.tokens(length));
   }
 
-  BatchRun batched(const Choice& choice, const CacheSize& size, const BatchOptions& options) const {
+  BatchRun batched(const Choice& choice, const CacheSize& size, const BatchOptions& options,
+                   const dca_lm::ProgressCallback& progress = nullptr) const {
     const OpenModel::Parts& parts = wide.model.parts();
     const dca_lm::Attention attention = parts.attention(choice);
     Session session(parts.model, attention, parts.device, size, dca_lm::kv_type_of(choice.kv_type));
-    return dca_lm::run_batch(session, size, prompts, options, nullptr);
+    return dca_lm::run_batch(session, size, prompts, options, progress);
   }
-  BatchRun alone(const Choice& choice, const BatchOptions& options) const {
+  BatchRun alone(const Choice& choice, const BatchOptions& options,
+                 const dca_lm::ProgressCallback& progress = nullptr) const {
     const OpenModel::Parts& parts = wide.model.parts();
     return dca_lm::run_one_by_one(parts.model, parts.attention(choice), parts.device,
-                                  dca_lm::kv_type_of(choice.kv_type), prompts, options);
+                                  dca_lm::kv_type_of(choice.kv_type), prompts, options, progress);
   }
 
   WideModel wide;
@@ -105,6 +109,30 @@ TEST_CASE("prompts wait for blocks, and take those of others that have ended") {
   const CacheSize too_few{.sequences = 5, .tokens = (least - 1) * 8, .block_size = 8};
   CHECK_THAT(error_of([&] { batch.batched(dca_choice, too_few, options); }),
              contains("prompt 3 needs 10 blocks of 8 tokens; there are 9"));
+}
+
+TEST_CASE("progress of prompts side by side and one by one rises with every step, to the whole") {
+  const Batch batch(75);
+  BatchOptions options{.tokens = 12, .prefill_chunk = 20};
+  const CacheSize size = room_for_all(batch.prompts, 12, 16);
+  const Token end = batch.alone(dca_choice, options).continuations[2].tokens[4];
+  for (const bool ends : {false, true}) {
+    if (ends) options.ends = {end};
+    std::vector<double> shares;
+    const auto take = [&](double share) { shares.push_back(share); };
+    const auto check_rises = [&](const BatchRun& run) {
+      INFO("of " << run.steps << " steps, ends: " << ends);
+      REQUIRE(static_cast<std::ptrdiff_t>(shares.size()) >= run.steps);
+      CHECK(shares.front() > 0);
+      CHECK(std::is_sorted(shares.begin(), shares.end()));
+      CHECK(shares.back() <= 1);
+    };
+    check_rises(batch.batched(dca_choice, size, options, take));
+    CHECK(shares.back() == 1);
+    shares.clear();
+    check_rises(batch.alone(dca_choice, options, take));
+    if (!ends) CHECK(shares.back() == 1);
+  }
 }
 
 TEST_CASE("a sequence that ends leaves the batch") {
