@@ -73,7 +73,7 @@ def check_inputs(out, model, text):
 def calibrate(runner, text):
     """Two short runs that tell how fast this machine is, and the second's result."""
     runs = []
-    for tokens in (1024, 4096):
+    for tokens in (1024, 8192):
         arguments = ["ppl", "--text", text, "--tokens", str(tokens), "--attention", "rope"]
         runs.append(runner.measure(f"calibration-{tokens}", arguments))
     return evaluate_plan.Speed(*runs), runs[1]

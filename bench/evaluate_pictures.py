@@ -180,8 +180,9 @@ def draw_tune(records, path):
 
 def draw(out, records):
     style()
-    if records["perplexity"]:
-        draw_perplexity(records["perplexity"], "Perplexity over position", out / "perplexity.png")
+    methods = [record for record in records["perplexity"] if not record["attention"].startswith("dca+")]
+    if methods:
+        draw_perplexity(methods, "Perplexity over position", out / "perplexity.png")
     combined = [record for record in records["perplexity"] if record["attention"].startswith("dca")
                 and any("over_control" in bucket for bucket in record["buckets"])]
     if len(combined) > 1:
