@@ -187,12 +187,13 @@ TEMPLATE_TEST_CASE("heads of a group decode as heads with keys of their own, bit
 }
 
 TEMPLATE_TEST_CASE("any dims, whole packets or not, agree with the definition", "", float, double) {
-  const std::pair<Index, Index> dims[] = {{1, 1}, {2, 5}, {16, 40}, {17, 16}, {33, 64}, {130, 7}, {64, 128}, {80, 80}};
+  const std::pair<Index, Index> dims[] = {{1, 1},   {2, 5},    {16, 40}, {17, 16}, {33, 64},
+                                          {130, 7}, {64, 128}, {80, 80}, {16, 100}};
   for (const auto& [head_dim, v_head_dim] : dims) {
-    for (const Index q_len : {1, 5, 12}) {
+    for (const auto& [q_len, heads] : {std::pair<Index, Index>{1, 2}, {1, 4}, {5, 4}, {12, 4}}) {
       Random random(static_cast<std::uint64_t>(head_dim * q_len));
-      const Inputs<TestType> in({1, q_len, 600, 4, 2, head_dim, v_head_dim}, random);
-      INFO("q_len " << q_len << " dims " << head_dim << "/" << v_head_dim);
+      const Inputs<TestType> in({1, q_len, 600, heads, 2, head_dim, v_head_dim}, random);
+      INFO("q_len " << q_len << " heads " << heads << " dims " << head_dim << "/" << v_head_dim);
       CHECK(check(in, head_dim / 2 * 2) == "");
     }
   }

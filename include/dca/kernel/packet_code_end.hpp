@@ -2,3 +2,4 @@
 #if defined(__GNUC__) && !defined(__clang__)
 #pragma GCC diagnostic pop
 #endif
+#undef DCA_UNROLL_BY_4

@@ -30,9 +30,7 @@ EIGEN_ALWAYS_INLINE void multiply_tile(LeftOperand<T> a, const T* __restrict b, 
   unroll<Rows>([&](auto r) { unroll<Vectors>([&](auto v) { sum[r][v] = broadcast(T{0}); }); });
   const T* __restrict left = a.data;
   // Short sequences, whose tiles have many depths, are an eighth faster for it (Zen 3), long ones as fast.
-#if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC unroll 4
-#endif
+  DCA_UNROLL_BY_4
   for (Index p = 0; p < depth; ++p) {
     Packet<T> right[Vectors];
     unroll<Vectors>([&](auto v) { right[v] = load_to_register(b + v * size); });

@@ -112,6 +112,7 @@ void score_rows(const RowStream<E>& keys, Index features, const T* queries, T* s
       for (int k = 0; k < in_step; ++k) row[k] = keys[std::min(first + from + k, keys.count - 1)];
       std::uintptr_t row_ahead[in_step];
       for (int k = 0; k < in_step; ++k) row_ahead[k] = keys.address(first + from + k + ahead);
+      DCA_UNROLL_BY_4
       for (Index d = 0; d < features; d += size) {
         unroll<in_step>([&](auto k) { ask_ahead<T, E, Rows>(row_ahead[k], d); });
         Packet<T> key[in_step];
@@ -173,36 +174,60 @@ EIGEN_ALWAYS_INLINE void add_values_tile(const RowStream<E>& values, Index first
       [&](auto r) { unroll<Vectors>([&](auto v) { store(sums + r * features + feature + v * size, sum[r][v]); }); });
 }
 
-/// As add_values_tile, all features of Keys keys from `key` on, with the sums in memory, which is to say in the
-/// first-level cache.
-template <class T, class E, int Rows, int Keys>
-EIGEN_ALWAYS_INLINE void add_value_rows(const RowStream<E>& values, Index key, Index features, const T* weights,
-                                        Index weight_stride, T* __restrict sums, Index ahead) {
-  const StorageUnit<E>* row[Keys];
-  std::uintptr_t row_ahead[Keys];
-  Packet<T> weight[Keys][Rows];
-  unroll<Keys>([&](auto k) {
-    row[k] = values[key + k];
-    row_ahead[k] = values.address(key + k + ahead);
-    weigh_row<T, E, Rows>(row[k], features, weights + key + k, weight_stride, weight[k]);
-  });
-  const auto add = [&](Index d) {
-    Packet<T> value[Keys];
-    unroll<Keys>([&](auto k) {
-      ask_ahead<T, E, Rows>(row_ahead[k], d);
-      value[k] = RowReader<T, E>::load(row[k], features, d);
-    });
-    unroll<Rows>([&](auto r) {
-      T* const place = sums + r * features + d;
-      Packet<T> sum = load(place);
-      unroll<Keys>([&](auto k) { sum = ei::pmadd(weight[k][r], value[k], sum); });
-      store(place, sum);
-    });
+/// As add_values_tile, all features of a key in turn, Keys keys at a time: the first Held packets of features with
+/// their sums in registers, the others with theirs in memory, which is to say in the first-level cache.
+template <class T, class E, int Rows, int Keys, int Held>
+void add_value_rows(const RowStream<E>& values, Index features, const T* weights, Index weight_stride,
+                    T* __restrict sums, Index ahead) {
+  constexpr int size = packet_size<T>;
+  Packet<T> held[Rows][std::max(1, Held)];
+  const auto for_each_held = [](const auto& f) {
+    unroll<Rows>([&](auto r) { unroll<Held>([&](auto v) { f(r, v); }); });
   };
-  constexpr int size = packet_size<T>, at_once = Rows > 2 ? 1 : 4;
-  Index d = 0;
-  for (; d + at_once * size <= features; d += at_once * size) unroll<at_once>([&](auto v) { add(d + v * size); });
-  for (; d < features; d += size) add(d);
+  for_each_held([&](auto r, auto v) { held[r][v] = load(sums + r * features + v * size); });
+  const auto add = [&]<int N>(std::integral_constant<int, N>, Index key) {
+    const StorageUnit<E>* row[N];
+    std::uintptr_t row_ahead[N];
+    Packet<T> weight[N][Rows];
+    unroll<N>([&](auto k) {
+      row[k] = values[key + k];
+      row_ahead[k] = values.address(key + k + ahead);
+      weigh_row<T, E, Rows>(row[k], features, weights + key + k, weight_stride, weight[k]);
+    });
+    const auto add_packet = [&](Index d, const auto& sum_of_row) {
+      Packet<T> value[N];
+      unroll<N>([&](auto k) {
+        ask_ahead<T, E, Rows>(row_ahead[k], d);
+        value[k] = RowReader<T, E>::load(row[k], features, d);
+      });
+      unroll<Rows>([&](auto r) {
+        sum_of_row(r, [&](Packet<T> sum) {
+          unroll<N>([&](auto k) { sum = ei::pmadd(weight[k][r], value[k], sum); });
+          return sum;
+        });
+      });
+    };
+    const auto add_to_memory = [&](Index d) {
+      add_packet(d, [&](auto r, const auto& plus) {
+        T* const place = sums + r * features + d;
+        store(place, plus(load(place)));
+      });
+    };
+    unroll<Held>(
+        [&](auto v) { add_packet(v * size, [&](auto r, const auto& plus) { held[r][v] = plus(held[r][v]); }); });
+    constexpr int at_once = Rows > 2 ? 1 : 4;
+    Index d = Held * size;
+    for (; d + at_once * size <= features; d += at_once * size) {
+      unroll<at_once>([&](auto v) { add_to_memory(d + v * size); });
+    }
+    for (; d < features; d += size) add_to_memory(d);
+  };
+  Index key = 0;
+  for (; key + Keys <= values.count; key += Keys) add(std::integral_constant<int, Keys>{}, key);
+  if constexpr (Keys > 1) {
+    for (; key < values.count; ++key) add(std::integral_constant<int, 1>{}, key);
+  }
+  for_each_held([&](auto r, auto v) { store(sums + r * features + v * size, held[r][v]); });
 }
 
 /// The sums above over all keys and features, which are whole packets. Where registers hold the sums of a good part of
@@ -227,13 +252,18 @@ void add_values(const RowStream<E>& values, Index features, const T* weights, In
       });
     }
   } else {
-    constexpr int together = std::is_same_v<T, E> ? 1 : 2;  // rows to convert leave less time for sums in memory
-    Index key = 0;
-    for (; key + together <= values.count; key += together) {
-      add_value_rows<T, E, Rows, together>(values, key, features, weights, weight_stride, sums, ahead);
-    }
-    for (; key < values.count; ++key) {
-      add_value_rows<T, E, Rows, 1>(values, key, features, weights, weight_stride, sums, ahead);
+    constexpr bool converts = !std::is_same_v<T, E>;
+    constexpr int together = Rows > 1 && converts ? 2 : 1;  // several rows to convert leave no time for sums in memory
+    constexpr int most_held = Rows == 1 ? 12 : converts ? 0 : 8 / Rows, fewer_held = Rows == 1 ? 8 : 0;
+    const auto add = [&]<int Held>(std::integral_constant<int, Held>) {
+      add_value_rows<T, E, Rows, together, Held>(values, features, weights, weight_stride, sums, ahead);
+    };
+    if (features >= most_held * packet_size<T>) {
+      add(std::integral_constant<int, most_held>{});
+    } else if (features >= fewer_held * packet_size<T>) {
+      add(std::integral_constant<int, fewer_held>{});
+    } else {
+      add(std::integral_constant<int, 0>{});
     }
   }
 }
