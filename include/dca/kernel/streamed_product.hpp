@@ -99,8 +99,10 @@ template <class T, class E, int Rows>
 void score_rows(const RowStream<E>& keys, Index features, const T* queries, T* scores, Index score_stride) {
   using Reader = RowReader<T, E>;
   constexpr int size = packet_size<T>, at_once = streamed_keys<T>(Rows);
-  constexpr int most_in_step = many_registers || Rows <= 2 ? 4 : 2;
-  constexpr bool share_queries = Reader::has_scale || (!many_registers && !std::is_same_v<T, E> && Rows > 2);
+  // Keys in one step share the loads of queries, and their sums do not wait for each other. With few registers it pays
+  // only where rows are converted: plain ones come faster one after the other, as hardware expects them.
+  constexpr int most_in_step = many_registers || (Reader::has_scale && Rows <= 2) ? 4 : 2;
+  constexpr bool share_queries = Reader::has_scale || (!many_registers && !std::is_same_v<T, E>);
   constexpr int in_step = share_queries ? std::min(at_once, most_in_step) : 1;
   const Index ahead = rows_ahead<T, E, Rows>(features);
   for (Index first = 0; first < keys.count; first += at_once) {
@@ -254,7 +256,7 @@ void add_values(const RowStream<E>& values, Index features, const T* weights, In
   } else {
     constexpr bool converts = !std::is_same_v<T, E>;
     constexpr int together = Rows > 1 && converts ? 2 : 1;  // several rows to convert leave no time for sums in memory
-    constexpr int most_held = Rows == 1 ? 12 : converts ? 0 : 8 / Rows, fewer_held = Rows == 1 ? 8 : 0;
+    constexpr int most_held = Rows == 1 ? 12 : 8 / Rows, fewer_held = Rows == 1 ? 8 : 0;
     const auto add = [&]<int Held>(std::integral_constant<int, Held>) {
       add_value_rows<T, E, Rows, together, Held>(values, features, weights, weight_stride, sums, ahead);
     };
