@@ -60,6 +60,11 @@ class RotaryEmbedding {
 
   /// A turn: angles, cosines and sines of one position, three runs of a value per pair.
   void write_turn(Index position, double* turn) const {
+    if (position == 0) {  // the start of every position below 4096
+      std::fill_n(turn, turn_size(), 0.0);
+      std::fill_n(turn + pairs(), pairs(), 1.0);
+      return;
+    }
     for (Index m = 0; m < pairs(); ++m) {
       const double angle = static_cast<double>(position) * frequencies_.inv_freq[static_cast<std::size_t>(m)];
       turn[m] = angle;
