@@ -12,6 +12,13 @@
 
 namespace dca::detail {
 
+#if defined(EIGEN_VECTORIZE_AVX512) || (defined(EIGEN_VECTORIZE_AVX2) && defined(__F16C__))
+#define DCA_WIDENS 1
+#else
+#define DCA_WIDENS 0
+#endif
+
+#if DCA_WIDENS
 /// packet_size<float> small integers or halves at `place`, as floats.
 struct Widen {
 #if defined(EIGEN_VECTORIZE_AVX512)
@@ -30,7 +37,7 @@ struct Widen {
     const __m512i four = _mm512_and_si512(_mm512_srl_epi32(pairs, _mm_cvtsi32_si128(shift)), _mm512_set1_epi32(15));
     return _mm512_cvtepi32_ps(_mm512_sub_epi32(four, _mm512_set1_epi32(8)));
   }
-#elif defined(EIGEN_VECTORIZE_AVX2) && defined(__F16C__)
+#else
   static EIGEN_ALWAYS_INLINE Packet<float> half(const void* place) {
     return _mm256_cvtph_ps(_mm_loadu_si128(static_cast<const __m128i*>(place)));
   }
@@ -46,29 +53,9 @@ struct Widen {
     const __m256i four = _mm256_and_si256(_mm256_srl_epi32(pairs, _mm_cvtsi32_si128(shift)), _mm256_set1_epi32(15));
     return _mm256_cvtepi32_ps(_mm256_sub_epi32(four, _mm256_set1_epi32(8)));
   }
-#else
-  /// One by one, for every other instruction set.
-  template <class F>
-  static EIGEN_ALWAYS_INLINE Packet<float> each(F&& f) {
-    alignas(64) float values[packet_size<float>];
-    for (int k = 0; k < packet_size<float>; ++k) values[k] = f(k);
-    return load<float>(values);
-  }
-  static EIGEN_ALWAYS_INLINE Packet<float> half(const void* place) {
-    return each([&](int k) { return static_cast<float>(static_cast<const Eigen::half*>(place)[k]); });
-  }
-  static EIGEN_ALWAYS_INLINE Packet<float> bfloat16(const void* place) {
-    return each([&](int k) { return static_cast<float>(static_cast<const Eigen::bfloat16*>(place)[k]); });
-  }
-  static EIGEN_ALWAYS_INLINE Packet<float> int8(const void* place) {
-    return each([&](int k) { return static_cast<float>(static_cast<const std::int8_t*>(place)[k]); });
-  }
-  static EIGEN_ALWAYS_INLINE Packet<float> nibbles(const void* place, int shift) {
-    return each(
-        [&](int k) { return static_cast<float>((static_cast<const unsigned char*>(place)[k] >> shift & 15) - 8); });
-  }
 #endif
 };
+#endif  // DCA_WIDENS
 
 /// The upper half of a wide packet added to its lower half. `can` says whether there is a way.
 template <class P>
@@ -86,8 +73,9 @@ struct Fold<Packet<float>> {
 };
 #endif
 
-/// Packets of T from rows of E. `direct` says whether there is a way; has_scale, whether what load gives must still be
-/// multiplied by the row's scale.
+/// Packets of T from rows of E. `direct` says whether there is a way: without instructions that widen, rows are decoded
+/// once, before all query rows that they meet. `has_scale` says whether what load gives must still be multiplied by the
+/// row's scale.
 template <class T, class E>
 struct RowReader {
   static constexpr bool direct = std::is_same_v<T, E>;
@@ -95,6 +83,7 @@ struct RowReader {
   static EIGEN_ALWAYS_INLINE Packet<T> load(const E* row, Index, Index d) { return ei::ploadu<Packet<T>>(row + d); }
 };
 
+#if DCA_WIDENS
 template <>
 struct RowReader<float, Eigen::half> {
   static constexpr bool direct = true;
@@ -131,6 +120,9 @@ struct RowReader<float, Int4> {
     return ei::pmul(x, broadcast(RowStorage<Int4>::scale(row, features, group)));
   }
 };
+#endif  // DCA_WIDENS
+
+#undef DCA_WIDENS
 
 }  // namespace dca::detail
 

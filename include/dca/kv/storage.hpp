@@ -146,8 +146,10 @@ struct RowStorage<Int4> {
     for (Index group = 0; group < features / Int4::group; ++group) {
       const float factor = scale(row, features, group);
       X* const to = x + group * Int4::group;
+      std::byte pairs[group_bytes];  // of its own: bytes of a row could be what is written, for all a compiler knows
+      std::memcpy(pairs, row + group * group_bytes, sizeof(pairs));
       for (Index d = 0; d < group_bytes; ++d) {
-        const int pair = std::to_integer<int>(row[group * group_bytes + d]);
+        const int pair = std::to_integer<int>(pairs[d]);
         to[d] = static_cast<X>(factor * static_cast<float>((pair & 15) - 8));
         to[d + group_bytes] = static_cast<X>(factor * static_cast<float>((pair >> 4) - 8));
       }
