@@ -256,6 +256,7 @@ void add_values(const RowStream<E>& values, Index features, const T* weights, In
   } else {
     constexpr bool converts = !std::is_same_v<T, E>;
     constexpr int together = Rows > 1 && converts ? 2 : 1;  // several rows to convert leave no time for sums in memory
+    // Of 16 registers, beside weights and values; a row of 64 float features on AVX2 has eight packets.
     constexpr int most_held = Rows == 1 ? 12 : 8 / Rows, fewer_held = Rows == 1 ? 8 : 0;
     const auto add = [&]<int Held>(std::integral_constant<int, Held>) {
       add_value_rows<T, E, Rows, together, Held>(values, features, weights, weight_stride, sums, ahead);
