@@ -1,7 +1,6 @@
 // What the benchmarks attend over, and the device they run on.
 #pragma once
 
-#define EIGEN_USE_THREADS
 #include <benchmark/benchmark.h>
 
 #include <atomic>

@@ -1,7 +1,6 @@
 // The keys and values of one layer, whatever they are stored as.
 #pragma once
 
-#define EIGEN_USE_THREADS
 #include <dca/dca.hpp>
 #include <memory>
 #include <span>

@@ -186,7 +186,9 @@ TEST_CASE("text that is not UTF-8 is refused, naming the byte") {
     CHECK_THAT(refusal("1\xc0\xaf"), contains("text: not UTF-8 at byte 1"));            // longer than needed
     CHECK_THAT(refusal("\xed\xa0\x80"), contains("text: not UTF-8 at byte 0"));         // half of a surrogate pair
     CHECK_THAT(refusal("abc\xf4\x90\x80\x80"), contains("text: not UTF-8 at byte 3"));  // beyond Unicode
-    CHECK_THAT(refusal(std::string(100000, 'a') + "\xff"), contains("not UTF-8 at byte 100000"));
+    std::string late(100000, 'a');
+    late.push_back('\xff');
+    CHECK_THAT(refusal(late), contains("not UTF-8 at byte 100000"));
   }
 }
 
