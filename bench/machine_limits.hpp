@@ -149,10 +149,11 @@ double fma_peak(int threads, int rounds = 10) {
   return threads * flops / best_seconds(threads, rounds, [](int) { fma_loop<T>(steps); });
 }
 
-/// Bytes per second that `threads` threads read from 64 MiB each, best of a few rounds; on huge pages where the system
-/// grants them, as the library's caches.
+/// Bytes per second that `threads` threads read from memory, best of a few rounds; on huge pages where the system
+/// grants them, as the library's caches. They share 256 MiB, as much as a large key/value cache: of two or three times
+/// a processor's cache, that would serve a part.
 inline double read_bandwidth(int threads) {
-  constexpr Index floats = Index{16} << 20;
+  const Index floats = (Index{64} << 20) / threads;
   const detail::AlignedBytes bytes(floats * threads * static_cast<Index>(sizeof(float)));
   Eigen::Map<Eigen::ArrayXf> memory(reinterpret_cast<float*>(bytes.data()), floats * threads);
   memory.setOnes();
