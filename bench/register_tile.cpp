@@ -22,10 +22,10 @@ void keys_by_queries(benchmark::State& state) {
   const Index count = state.range(0), head_dim = state.range(1);
   const Packed<T> keys = Packed<T>::Random(count * head_dim);
   const Packed<T> queries = Packed<T>::Random(head_dim * detail::panel_rows<T>);
-  Packed<T> scores(count * detail::panel_rows<T>);
+  Packed<T> scores(count * detail::panel_rows<T>), most(detail::panel_rows<T>);
   SpeedReport speed(state);
   for (auto _ : state) {
-    detail::multiply_keys<T, vectors>(keys.data(), count, head_dim, queries.data(), scores.data());
+    detail::multiply_keys<T, vectors>(keys.data(), count, head_dim, queries.data(), scores.data(), most.data(), [] {});
     benchmark::DoNotOptimize(scores.data());
     benchmark::ClobberMemory();
   }
@@ -43,7 +43,7 @@ void values_by_probabilities(benchmark::State& state) {
   SpeedReport speed(state);
   for (auto _ : state) {
     detail::multiply_values<T, vectors>(values.data(), count, 0, count, features, probabilities.data(), factor.data(),
-                                        sums.data());
+                                        sums.data(), [] {});
     benchmark::DoNotOptimize(sums.data());
     benchmark::ClobberMemory();
   }

@@ -70,6 +70,10 @@ struct AttentionCall {
     return query.data + run.batch * query.strides[0] + (run.first + token) * query.strides[1] + head * query.strides[2];
   }
 
+  O* out_row(const QueryRun& run, Index token, Index head) const {
+    return out.data + run.batch * out.strides[0] + (run.first + token) * out.strides[1] + head * out.strides[2];
+  }
+
   /// A row's place in a tensor [batch, q_len, heads].
   T* row_of(const TensorView<T>& x, const QueryRun& run, Index token, Index head) const {
     return x.data + run.batch * x.strides[0] + (run.first + token) * x.strides[1] + head * x.strides[2];
@@ -80,8 +84,7 @@ struct AttentionCall {
   void write_row(const QueryRun& run, Index token, Index head, const T* sums, RowSoftmax<T> softmax,
                  bool sees_keys) const {
     const auto [weight, log_sum] = finish(head, softmax, sees_keys);
-    O* const place =
-        out.data + run.batch * out.strides[0] + (run.first + token) * out.strides[1] + head * out.strides[2];
+    O* const place = out_row(run, token, head);
     for (Index d = 0; d < out.shape[3]; ++d) place[d] = static_cast<O>(sums[d] * weight);
     if (lse.data != nullptr) *row_of(lse, run, token, head) = static_cast<T>(log_sum);
     if (skipped.data != nullptr) {

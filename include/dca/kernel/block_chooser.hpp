@@ -16,7 +16,7 @@ namespace dca::detail {
 template <class T, int Vectors>
 void add_importance(T* scores, Index count, const T* weight, RankedBlock<T>* blocks) {
   constexpr int size = packet_size<T>, stride = Vectors * size;
-  alignas(64) T factor[stride]{}, max[stride], total[stride]{};
+  alignas(64) T most[stride], factor[stride]{}, max[stride], total[stride]{};
   constexpr T lowest = -std::numeric_limits<T>::infinity();
   for (Index b = 0; b < count; ++b) {
     Packet<T> zeros = broadcast(T{0});  // x - x is 0 for finite x, NaN otherwise
@@ -29,7 +29,8 @@ void add_importance(T* scores, Index count, const T* weight, RankedBlock<T>* blo
     blocks[b].importance += ei::predux(zeros);
   }
   std::fill_n(max, stride, lowest);
-  online_softmax<T, Vectors>(scores, count, {max, total}, factor);
+  largest_logits<T, Vectors>(scores, count, most);
+  online_softmax<T, Vectors>(scores, count, most, {max, total}, factor);
   Packet<T> share[Vectors];
   unroll<Vectors>([&](auto v) { share[v] = ei::pdiv(load(weight + v * size), load(total + v * size)); });
   for (Index b = 0; b < count; ++b) {
@@ -126,9 +127,10 @@ class BlockChooser {
         const T more = set.contains(first + b) ? lowest : static_cast<T>(std::log2(keys.last - keys.first));
         for (int lane = 0; lane < lanes; ++lane) scores_[b * lanes + lane] += more;
       }
-      alignas(64) T factor[lanes]{}, max[lanes], total[lanes]{};
+      alignas(64) T most[lanes], factor[lanes]{}, max[lanes], total[lanes]{};
       std::fill_n(max, lanes, lowest);
-      online_softmax<T, vectors>(scores_, count, {max, total}, factor);
+      largest_logits<T, vectors>(scores_, count, most);
+      online_softmax<T, vectors>(scores_, count, most, {max, total}, factor);
       for (Index row = rows.first; row < rows.last; ++row) {
         const Index lane = row - rows.first;
         *call_.row_of(call_.skipped, run_, row / group_, query.kv_head * group_ + row % group_) =
@@ -144,7 +146,7 @@ class BlockChooser {
     for (Index row = (query.queries.first - run_.position) * group_; row < last_row; row += panel_rows<T>) {
       const Index count = std::min(panel_rows<T>, last_row - row), lanes = round_up(count, packet_size<T>);
       const QueryPacker<T, Layout, Q, O> packer{params_, call_, rotator_, rows_};
-      packer.template pack<Part>(run_, query.kv_head, group_, {row, row + count}, lanes, queries_);
+      packer.template pack<Part>(run_, query.kv_head, group_, {row, row + count}, row + count, lanes, queries_);
       for (Index k = 0; k < head_dim_ * lanes; ++k) queries_[head_dim_ * lanes + k] = std::abs(queries_[k]);
       std::fill_n(weight_, count, T{1});
       std::fill(weight_ + count, weight_ + lanes, T{0});
@@ -159,6 +161,7 @@ class BlockChooser {
   template <int Vectors>
   void score(const QueryBlock& query, KeyRange blocks, T optimism) {
     constexpr Index lanes = Vectors * packet_size<T>;
+    alignas(64) T most[lanes];  // nobody asks
     for (Index first = blocks.first; first < blocks.last; first += key_tile) {
       const Index count = std::min(key_tile, blocks.last - first);
       for (Index b = 0; b < count; ++b) {
@@ -170,7 +173,8 @@ class BlockChooser {
           bound[head_dim_ + d] = optimism * T{0.5} * (largest[d] - least[d]);
         }
       }
-      multiply_keys<T, Vectors>(bounds_, count, 2 * head_dim_, queries_, scores_ + (first - blocks.first) * lanes);
+      multiply_keys<T, Vectors>(bounds_, count, 2 * head_dim_, queries_, scores_ + (first - blocks.first) * lanes, most,
+                                [] {});
     }
     const T cap_log2 = static_cast<T>(params_.logit_softcap * std::numbers::log2e);
     if (cap_log2 > T{0}) mask_scores<T, Vectors>(scores_, blocks.last - blocks.first, LaneRanges<T>{}, cap_log2);

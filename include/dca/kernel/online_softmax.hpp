@@ -50,21 +50,31 @@ void mask_scores(T* scores, Index count, LaneRanges<T> ranges, T cap_log2) {
   }
 }
 
-/// One step of the online softmax over logits [count][lanes] (log2 units), Vectors packets of lanes: replaces them by
-/// 2^(logit - new max), updates the state, and writes the factor by which all earlier sums of a lane must shrink.
+/// most[lane] = the largest of logits [count][lanes].
+template <class T, int Vectors>
+void largest_logits(const T* logits, Index count, T* most) {
+  constexpr int size = packet_size<T>;
+  Packet<T> max[Vectors];
+  unroll<Vectors>([&](auto v) { max[v] = broadcast(-std::numeric_limits<T>::infinity()); });
+  for (Index key = 0; key < count; ++key) {
+    unroll<Vectors>([&](auto v) { max[v] = ei::pmax(max[v], load(logits + (key * Vectors + v) * size)); });
+  }
+  unroll<Vectors>([&](auto v) { store(most + v * size, max[v]); });
+}
+
+/// One step of the online softmax over logits [count][lanes] (log2 units), Vectors packets of lanes, of which `most`
+/// are the largest: replaces them by 2^(logit - new max), updates the state, and writes the factor by which all earlier
+/// sums of a lane must shrink.
 ///
 /// A lane that has seen nothing but -inf keeps max = -inf and gives zeros. A masked key gives an exact 0, so that
 /// visiting a tile of which a lane sees nothing changes nothing for that lane.
 template <class T, int Vectors>
-void online_softmax(T* logits, Index count, SoftmaxState<T> state, T* factor) {
+void online_softmax(T* logits, Index count, const T* most, SoftmaxState<T> state, T* factor) {
   constexpr int size = packet_size<T>;
   constexpr int stride = Vectors * size;
   const Packet<T> lowest = broadcast(-std::numeric_limits<T>::infinity());
   Packet<T> max[Vectors], base[Vectors], sum[Vectors];
-  unroll<Vectors>([&](auto v) { max[v] = load(state.max + v * size); });
-  for (Index key = 0; key < count; ++key) {
-    unroll<Vectors>([&](auto v) { max[v] = ei::pmax(max[v], load(logits + key * stride + v * size)); });
-  }
+  unroll<Vectors>([&](auto v) { max[v] = ei::pmax(load(state.max + v * size), load(most + v * size)); });
   unroll<Vectors>([&](auto v) {
     // -inf - -inf would be NaN.
     base[v] = ei::pselect(ei::pcmp_eq(max[v], lowest), broadcast(T{0}), max[v]);

@@ -49,19 +49,19 @@ struct QueryPacker {
   T* rows;
 
   /// Rows [which.first, which.last) of a run, `group` heads a token, as place_query makes them for Part: [head_dim]
-  /// [lanes], with zeros for the lanes beyond.
+  /// [lanes], with zeros for the lanes beyond. Rows up to `end` will be packed after them.
   template <class Part>
-  void pack(const QueryRun& run, Index kv_head, Index group, KeyRange which, Index lanes, T* place) const {
+  void pack(const QueryRun& run, Index kv_head, Index group, KeyRange which, Index end, Index lanes, T* place) const {
     const Index head_dim = call.query.shape[3];
     const auto row_at = [&](Index row) { return call.query_row(run, row / group, kv_head * group + row % group); };
     for (Index lane = 0; lane < lanes; lane += packet_size<T>) {
       for (Index r = 0; r < packet_size<T>; ++r) {
         const Index row = which.first + lane + r;
-        if (row + packed_rows_ahead < which.last) prefetch(row_at(row + packed_rows_ahead), row_bytes<Q>(head_dim));
         if (row >= which.last) {
           std::fill_n(rows + r * head_dim, head_dim, T{0});
           continue;
         }
+        if (row + packed_rows_ahead < end) prefetch(row_at(row + packed_rows_ahead), row_bytes<Q>(head_dim));
         place_query(params, rotate, Part::query_position(params.chunks, run.position + row / group), row_at(row),
                     head_dim, rows + r * head_dim);
       }
@@ -84,6 +84,32 @@ EIGEN_ALWAYS_INLINE void for_each_row(Index first, Index last, Index bytes, cons
     }
   }
 }
+
+/// Asks for the rows of keys [keys.first, keys.last) and then for their values, `count` more at each call: memory is
+/// idle while products keep the processor busy.
+template <class Source>
+class RowsAhead {
+ public:
+  RowsAhead(const Source& source, Index sequence, Index kv_head, KeyRange keys)
+      : source_(source), sequence_(sequence), kv_head_(kv_head), keys_(keys), values_(keys) {}
+
+  EIGEN_ALWAYS_INLINE void operator()(Index count) {
+    for (; count > 0; --count) {
+      if (!keys_.empty()) {
+        prefetch(source_.keys(sequence_, kv_head_, keys_.first++).data,
+                 row_bytes<typename Source::Key>(source_.head_dim()));
+      } else if (!values_.empty()) {
+        prefetch(source_.values(sequence_, kv_head_, values_.first++).data,
+                 row_bytes<typename Source::Value>(source_.v_head_dim()));
+      }
+    }
+  }
+
+ private:
+  const Source& source_;
+  Index sequence_, kv_head_;
+  KeyRange keys_, values_;  // not yet asked for
+};
 
 /// Values of keys [first, last) into a tile whose first key is `origin`: per tile of `rows` features,
 /// [capacity keys][rows], as multiply_values reads them. `spare` holds a row meanwhile. Returns whether all values are

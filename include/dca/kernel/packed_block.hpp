@@ -51,6 +51,7 @@ class PackedBlock {
     keys_ = arena.take<T>(key_tile * head_dim_);
     values_ = arena.take<T>(value_stride * v_head_dim_);
     scores_ = arena.take<T>(key_tile * panel_rows<T>);
+    most_ = arena.take<T>(panel_rows<T>);
     factor_ = arena.take<T>(panel_rows<T>);
     lane_first_ = arena.take<T>(panel_rows<T>);
     lane_last_ = arena.take<T>(panel_rows<T>);
@@ -81,31 +82,35 @@ class PackedBlock {
 
   /// Of the tile loop: queries take their places for Part; the keys that any of them sees.
   template <class Part>
-  KeyRange begin_part(KeyRange) {
-    const KeyRange seen = find_ranges<Part>();
+  KeyRange begin_part(KeyRange limit) {
+    seen_ = intersection(find_ranges<Part>(), limit);
+    const Panel& last = panels_[panel_count_ - 1];
+    RowsAhead<Source> first_tile = rows_of_tile<Part>(seen_.first - seen_.first % key_tile);
     for (const Panel* panel = panels_; panel < panels_ + panel_count_; ++panel) {
       if (panel->seen.empty()) continue;
       const QueryPacker<T, Layout, Q, O> packer{params_, call_, rotator_, rows_};
       packer.template pack<Part>(run_, kv_head_, group_, {panel->first_row, panel->first_row + panel->rows},
-                                 panel->vectors * packet_size<T>, queries_ + panel->lane * head_dim_);
+                                 last.first_row + last.rows, panel->vectors * packet_size<T>,
+                                 queries_ + panel->lane * head_dim_);
+      first_tile(key_tile / 16);
     }
-    return seen;
+    return seen_;
   }
 
   /// Of the tile loop: the rows meet the keys that they see among those of a tile.
   template <class Part>
   void visit_tile(KeyRange tile, Index origin) {
-    KeyRange keys{0, 0};
-    for (const Panel* panel = panels_; panel < panels_ + panel_count_; ++panel) {
-      for_each_run<Part>(*panel, tile, [&](KeyRange mine) { keys = hull(keys, mine); });
-    }
+    const KeyRange keys = visited_keys<Part>(tile);
     if (keys.empty()) return;
     pack_keys<Part>(keys, origin);
     const bool finite = pack_values(source_, sequence_, kv_head_, keys, origin, value_stride, values_, rows_);
+    RowsAhead<Source> next_tile = rows_of_tile<Part>(origin + key_tile);
+    RowsAhead<Source> nothing(source_, sequence_, kv_head_, {0, 0});
     for (const Panel* panel = panels_; panel < panels_ + panel_count_; ++panel) {
       for_each_run<Part>(*panel, tile, [&](KeyRange mine) {
+        RowsAhead<Source>& ahead = panels_ + panel_count_ - panel <= panels_ahead ? next_tile : nothing;
         with_count<register_tile.vectors>(panel->vectors,
-                                          [&](auto vectors) { visit<vectors>(*panel, mine, origin, finite); });
+                                          [&](auto vectors) { visit<vectors>(*panel, mine, origin, finite, ahead); });
       });
     }
   }
@@ -114,6 +119,10 @@ class PackedBlock {
   /// Keys from a packed tile of features to the next: not a power of two, which few sets of the cache would have to
   /// hold.
   static constexpr Index value_stride = key_tile + 4;
+
+  /// The next tile is asked for while so many panels, the last ones, meet this one: earlier, it would have left the
+  /// second-level cache again.
+  static constexpr Index panels_ahead = 4;
 
   Index lane_capacity(Index rows) const {
     return Cutter::lane_capacity(rows, choices_.most_edges(ceil_div(rows, group_) + 1));
@@ -133,6 +142,22 @@ class PackedBlock {
     } else {
       if (!left.empty()) f(left);
     }
+  }
+
+  /// The hull of the keys that panels visit in a tile.
+  template <class Part>
+  KeyRange visited_keys(KeyRange tile) const {
+    KeyRange keys{0, 0};
+    for (const Panel* panel = panels_; panel < panels_ + panel_count_; ++panel) {
+      for_each_run<Part>(*panel, tile, [&](KeyRange mine) { keys = hull(keys, mine); });
+    }
+    return keys;
+  }
+
+  /// The rows that packing the tile at `origin` will read.
+  template <class Part>
+  RowsAhead<Source> rows_of_tile(Index origin) const {
+    return {source_, sequence_, kv_head_, visited_keys<Part>(intersection(seen_, {origin, origin + key_tile}))};
   }
 
   /// Keys that each lane sees through Part, those of the panels, and their hull.
@@ -173,18 +198,23 @@ class PackedBlock {
 
   /// A panel meets keys [keys.first, keys.last) of the packed tile.
   template <int Vectors>
-  void visit(const Panel& panel, KeyRange keys, Index origin, bool finite) {
+  void visit(const Panel& panel, KeyRange keys, Index origin, bool finite, RowsAhead<Source>& ahead) {
     const Index count = keys.last - keys.first;
     const Index first = keys.first - origin;
-    multiply_keys<T, Vectors>(keys_ + first * head_dim_, count, head_dim_, queries_ + panel.lane * head_dim_, scores_);
+    multiply_keys<T, Vectors>(keys_ + first * head_dim_, count, head_dim_, queries_ + panel.lane * head_dim_, scores_,
+                              most_, [&] { ahead(2); });
     LaneRanges<T> ranges;
     if (keys.first < panel.common.first || keys.last > panel.common.last) ranges = lane_ranges(panel, keys);
     const T cap_log2 = static_cast<T>(params_.logit_softcap * std::numbers::log2e);
-    if (ranges || cap_log2 > T{0}) mask_scores<T, Vectors>(scores_, count, ranges, cap_log2);
-    online_softmax<T, Vectors>(scores_, count, {state_.max + panel.lane, state_.total + panel.lane}, factor_);
+    if (ranges || cap_log2 > T{0}) {
+      mask_scores<T, Vectors>(scores_, count, ranges, cap_log2);
+      largest_logits<T, Vectors>(scores_, count, most_);
+    }
+    online_softmax<T, Vectors>(scores_, count, most_, {state_.max + panel.lane, state_.total + panel.lane}, factor_);
     T* const sums = sums_ + panel.lane * v_head_dim_;
     if (finite || !ranges) {
-      multiply_values<T, Vectors>(values_, value_stride, first, first + count, v_head_dim_, scores_, factor_, sums);
+      multiply_values<T, Vectors>(values_, value_stride, first, first + count, v_head_dim_, scores_, factor_, sums,
+                                  [&] { ahead(2); });
     } else {
       multiply_visible_values<T, Vectors>(values_, value_stride, first, count, v_head_dim_, scores_, factor_, sums,
                                           ranges);
@@ -201,11 +231,15 @@ class PackedBlock {
   }
 
   void write_panel(const Panel& panel) {
+    const Panel& last = panels_[panel_count_ - 1];
+    const Index end = last.first_row + last.rows;
     const Index lanes = panel.vectors * packet_size<T>;
     for (Index lane = 0; lane < panel.rows; lane += packet_size<T>) {
       const T* const sums = sums_ + panel.lane * v_head_dim_ + lane;
       transpose(sums, lanes, v_head_dim_, std::min<Index>(packet_size<T>, panel.rows - lane), rows_, v_head_dim_);
       for (Index r = lane; r < std::min(panel.rows, lane + packet_size<T>); ++r) {
+        const Index ahead = panel.first_row + r + packed_rows_ahead;
+        if (ahead < end) prefetch<true>(call_.out_row(run_, ahead / group_, head_of(ahead)), row_bytes<O>(v_head_dim_));
         write_row(panel.first_row + r, panel.lane + r, rows_ + (r - lane) * v_head_dim_);
       }
     }
@@ -230,13 +264,14 @@ class PackedBlock {
   Panel* panels_;
   KeyRange* ranges_;  // per lane, of the current part
   SoftmaxState<T> state_;
-  T *queries_, *sums_;          // per panel [head_dim][lanes] and [v_head_dim][lanes]
-  T *keys_, *values_;           // the packed tile
-  T *scores_, *factor_;         // of the panel at work: [key_tile][lanes] and [lanes]
-  T *lane_first_, *lane_last_;  // likewise, for masks
-  T* rows_;                     // a packet of rows on their way in or out
+  T *queries_, *sums_;           // per panel [head_dim][lanes] and [v_head_dim][lanes]
+  T *keys_, *values_;            // the packed tile
+  T *scores_, *most_, *factor_;  // of the panel at work: [key_tile][lanes], [lanes] and [lanes]
+  T *lane_first_, *lane_last_;   // likewise, for masks
+  T* rows_;                      // a packet of rows on their way in or out
   Index sequence_ = 0, kv_head_ = 0, panel_count_ = 0;
   QueryRun run_{};
+  KeyRange seen_{0, 0};  // by any row, through the current part
   QueryRows query_{0, 1};
 };
 

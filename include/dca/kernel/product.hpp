@@ -1,6 +1,9 @@
 // The register-tiled product: the only place where attention multiplies matrices.
 #pragma once
 
+#include <algorithm>
+#include <limits>
+
 #include "dca/kernel/packet.hpp"
 
 #include "dca/kernel/packet_code_begin.hpp"
@@ -15,16 +18,14 @@ struct LeftOperand {
   Index step_stride;
 };
 
-/// c[r][lane] = c[r][lane] * factor[lane] + sum over p in [0, depth) of a(r, p) * b[p][lane]
-/// for `Rows` rows and `Vectors` packets of lanes; without Accumulate the first term is absent and factor unused.
+/// sum[r][lane] = sum over p in [0, depth) of a(r, p) * b[p][lane] for `Rows` rows and `Vectors` packets of lanes, all
+/// in registers until `finish(sum)` takes them.
 ///
-/// b is [depth] x [Vectors * packet_size] and c [Rows] x [the same], both dense and aligned. Per step Vectors loads and
-/// Rows broadcasts feed Rows * Vectors fused multiply-adds. What is there already comes last: sums of a tile are
-/// rounded as small numbers, so that errors grow with the number of tiles and not with that of keys. A lane's sum runs
-/// over p in ascending order and touches no other lane, so the result of a query row does not depend on its neighbours.
-template <class T, int Rows, int Vectors, bool Accumulate>
-EIGEN_ALWAYS_INLINE void multiply_tile(LeftOperand<T> a, const T* __restrict b, Index depth, T* __restrict c,
-                                       const T* __restrict factor) {
+/// b is [depth] x [Vectors * packet_size], dense and aligned. Per step Vectors loads and Rows broadcasts feed Rows *
+/// Vectors fused multiply-adds. A lane's sum runs over p in ascending order and touches no other lane, so the result of
+/// a query row does not depend on its neighbours.
+template <class T, int Rows, int Vectors, class Finish>
+EIGEN_ALWAYS_INLINE void multiply_tile(LeftOperand<T> a, const T* __restrict b, Index depth, Finish&& finish) {
   constexpr int size = packet_size<T>;
   Packet<T> sum[Rows][Vectors];
   unroll<Rows>([&](auto r) { unroll<Vectors>([&](auto v) { sum[r][v] = broadcast(T{0}); }); });
@@ -41,13 +42,7 @@ EIGEN_ALWAYS_INLINE void multiply_tile(LeftOperand<T> a, const T* __restrict b, 
     left += a.step_stride;
     b += Vectors * size;
   }
-  unroll<Rows>([&](auto r) {
-    unroll<Vectors>([&](auto v) {
-      T* const place = c + (r * Vectors + v) * size;
-      if constexpr (Accumulate) sum[r][v] = ei::pmadd(load(place), load(factor + v * size), sum[r][v]);
-      store(place, sum[r][v]);
-    });
-  });
+  finish(sum);
 }
 
 /// Calls f(first row, integral_constant rows) for `rows` rows cut into register tiles. The last two share what is left:
@@ -63,25 +58,56 @@ EIGEN_ALWAYS_INLINE void for_each_row_tile(Index rows, F&& f) {
   }
 }
 
-/// scores[key][lane] = <keys[key], queries[.][lane]>: keys [count] rows of `features`, dense; queries
-/// [features] x [lanes].
-template <class T, int Vectors>
-void multiply_keys(const T* keys, Index count, Index features, const T* queries, T* scores) {
+/// scores[key][lane] = <keys[key], queries[.][lane]> and most[lane], the largest of a lane: keys [count] rows of
+/// `features`, dense; queries [features] x [lanes]. `before_tile()` is called before each register tile.
+///
+/// Not inlined, because g++ runs out of registers in large functions. Packets are compared here because multiply-adds
+/// leave time for it.
+template <class T, int Vectors, class BeforeTile>
+EIGEN_DONT_INLINE void multiply_keys(const T* keys, Index count, Index features, const T* queries, T* __restrict scores,
+                                     T* __restrict most, BeforeTile&& before_tile) {
+  constexpr int size = packet_size<T>;
+  std::fill_n(most, Vectors * size, -std::numeric_limits<T>::infinity());
   for_each_row_tile(count, [&](Index first, auto rows) {
+    before_tile();
     const LeftOperand<T> left{keys + first * features, features, 1};
-    multiply_tile<T, rows, Vectors, false>(left, queries, features, scores + first * Vectors * packet_size<T>, nullptr);
+    T* const place = scores + first * Vectors * size;
+    multiply_tile<T, rows, Vectors>(left, queries, features, [&](const auto& sum) {
+      unroll<Vectors>([&](auto v) {
+        Packet<T> max = load(most + v * size);
+        unroll<rows>([&](auto r) {
+          store(place + (r * Vectors + v) * size, sum[r][v]);
+          max = ei::pmax(max, sum[r][v]);
+        });
+        store(most + v * size, max);
+      });
+    });
   });
 }
 
 /// sums[feature][lane] = sums[feature][lane] * factor[lane] + sum over keys of probabilities[key][lane] *
-/// values[key][feature], for keys [first, last) of a tile packed by pack_values.
-template <class T, int Vectors>
-void multiply_values(const T* values, Index tile_capacity, Index first, Index last, Index features,
-                     const T* probabilities, const T* factor, T* sums) {
+/// values[key][feature], for keys [first, last) of a tile packed by pack_values. `before_tile()` is called before each
+/// register tile.
+///
+/// What is there already comes last: sums of a tile are rounded as small numbers, so that errors grow with the number
+/// of tiles and not with that of keys.
+template <class T, int Vectors, class BeforeTile>
+EIGEN_DONT_INLINE void multiply_values(const T* values, Index tile_capacity, Index first, Index last, Index features,
+                                       const T* probabilities, const T* __restrict factor, T* __restrict sums,
+                                       BeforeTile&& before_tile) {
+  constexpr int size = packet_size<T>;
   for_each_row_tile(features, [&](Index feature, auto rows) {
+    before_tile();
     const LeftOperand<T> left{values + feature * tile_capacity + first * rows, 1, rows};
-    multiply_tile<T, rows, Vectors, true>(left, probabilities, last - first, sums + feature * Vectors * packet_size<T>,
-                                          factor);
+    T* const places = sums + feature * Vectors * size;
+    multiply_tile<T, rows, Vectors>(left, probabilities, last - first, [&](const auto& sum) {
+      unroll<rows>([&](auto r) {
+        unroll<Vectors>([&](auto v) {
+          T* const place = places + (r * Vectors + v) * size;
+          store(place, ei::pmadd(load(place), load(factor + v * size), sum[r][v]));
+        });
+      });
+    });
   });
 }
 
