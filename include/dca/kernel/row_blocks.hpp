@@ -13,13 +13,13 @@ namespace dca::detail {
 inline constexpr Index packing_rows = 35;
 
 /// Rows that share a packed tile, at most. More rows pack less often, but a block's queries and sums pass through the
-/// cache once per key tile, 12 bytes per 256 FLOPs in float, which the second-level cache delivers with ease and the
-/// third-level one just so: they may take one and a half times the second (and 1/2 to 2 MiB).
+/// cache once per key tile, 12 bytes per 256 FLOPs in float, which the third-level cache delivers where it is not the
+/// neighbours': they may take three times the second (and 1/2 to 2 MiB).
 template <class T>
 Index most_block_rows(Index row_features) {
-  const Index block_bytes = std::clamp<Index>(Eigen::l2CacheSize() / 2 * 3, Index{1} << 19, Index{1} << 21);
+  const Index block_bytes = std::clamp<Index>(Eigen::l2CacheSize() * 3, Index{1} << 19, Index{1} << 21);
   constexpr Index unit = panel_rows<T>;
-  return std::clamp<Index>(block_bytes / (row_features * static_cast<Index>(sizeof(T))) / unit, 1, 64) * unit;
+  return std::clamp<Index>(block_bytes / (row_features * static_cast<Index>(sizeof(T))) / unit, 1, 128) * unit;
 }
 
 /// The same where several workers share the `total_rows` of all sequences and kv_heads: four tasks for each worker, or
