@@ -10,7 +10,7 @@
 namespace dca::detail {
 
 /// Packing a tile of keys and values takes about as long as the products of so many rows with it.
-inline constexpr Index packing_rows = 35;
+inline constexpr Index packing_rows = 25;
 
 /// Rows that share a packed tile, at most. More rows pack less often, but a block's queries and sums pass through the
 /// cache once per key tile, 12 bytes per 256 FLOPs in float, which the third-level cache delivers where it is not the
