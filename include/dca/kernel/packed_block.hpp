@@ -123,6 +123,8 @@ class PackedBlock {
   /// The next tile is asked for while so many panels, the last ones, meet this one: earlier, it would have left the
   /// second-level cache again.
   static constexpr Index panels_ahead = 4;
+  /// Rows of it asked for at each register tile, so that those panels suffice.
+  static constexpr Index rows_ahead = register_tile.rows / 2;
 
   Index lane_capacity(Index rows) const {
     return Cutter::lane_capacity(rows, choices_.most_edges(ceil_div(rows, group_) + 1));
@@ -201,8 +203,9 @@ class PackedBlock {
   void visit(const Panel& panel, KeyRange keys, Index origin, bool finite, RowsAhead<Source>& ahead) {
     const Index count = keys.last - keys.first;
     const Index first = keys.first - origin;
+    const auto ask_ahead = [&] { ahead(rows_ahead); };
     multiply_keys<T, Vectors>(keys_ + first * head_dim_, count, head_dim_, queries_ + panel.lane * head_dim_, scores_,
-                              most_, [&] { ahead(2); });
+                              most_, ask_ahead);
     LaneRanges<T> ranges;
     if (keys.first < panel.common.first || keys.last > panel.common.last) ranges = lane_ranges(panel, keys);
     const T cap_log2 = static_cast<T>(params_.logit_softcap * std::numbers::log2e);
@@ -214,7 +217,7 @@ class PackedBlock {
     T* const sums = sums_ + panel.lane * v_head_dim_;
     if (finite || !ranges) {
       multiply_values<T, Vectors>(values_, value_stride, first, first + count, v_head_dim_, scores_, factor_, sums,
-                                  [&] { ahead(2); });
+                                  ask_ahead);
     } else {
       multiply_visible_values<T, Vectors>(values_, value_stride, first, count, v_head_dim_, scores_, factor_, sums,
                                           ranges);
