@@ -6,6 +6,7 @@
 #include <optional>
 #include <span>
 
+#include "dca/kernel/row_reader.hpp"
 #include "dca/rope/rotary_embedding.hpp"
 #include "dca/tensor/tensor_view.hpp"
 
@@ -85,7 +86,7 @@ struct AttentionCall {
                  bool sees_keys) const {
     const auto [weight, log_sum] = finish(head, softmax, sees_keys);
     O* const place = out_row(run, token, head);
-    for (Index d = 0; d < out.shape[3]; ++d) place[d] = static_cast<O>(sums[d] * weight);
+    write_scaled(sums, weight, out.shape[3], place);
     if (lse.data != nullptr) *row_of(lse, run, token, head) = static_cast<T>(log_sum);
     if (skipped.data != nullptr) {
       T* const share = row_of(skipped, run, token, head);

@@ -63,7 +63,7 @@ class BlockChooser {
         head_dim_(summaries.head_dim()),
         rotator_(params.rope, arena) {
     if (!ranks && call.skipped.data == nullptr) return;
-    rows_ = arena.take<T>(packet_size<T> * head_dim_);
+    rows_ = arena.take<T>((packet_size<T> + 1) * head_dim_);
     queries_ = arena.take<T>(2 * head_dim_ * panel_rows<T>);
     weight_ = arena.take<T>(panel_rows<T>);
     summary_ = arena.take<T>(KeySummary<T>::size(head_dim_));
@@ -187,7 +187,7 @@ class BlockChooser {
   const BlockChoices& choices_;
   Index group_, head_dim_;
   RowRotator<T> rotator_;
-  T* rows_ = nullptr;     // a packet of rows on their way in
+  T* rows_ = nullptr;     // a packet of rows on their way in, and one more
   T* queries_ = nullptr;  // of the panel at work: [2 * head_dim][lanes]
   T* weight_ = nullptr;   // 1 for its rows, 0 for the lanes beyond
   T* summary_ = nullptr;

@@ -21,26 +21,28 @@ EIGEN_ALWAYS_INLINE const T* plain_row(const StorageUnit<E>* row, [[maybe_unused
   if constexpr (std::is_same_v<E, T>) {
     return row;
   } else {
-    RowStorage<E>::decode(row, features, place);
+    decode_row<E>(row, features, place);
     return place;
   }
 }
 
 /// A query row where a part puts it, times what turns its products with keys into logits (see AttentionParams::unit).
-/// The attention factor of queries and keys stands here alone, and only on rotated features.
+/// The attention factor of queries and keys stands here alone, and only on rotated features. `spare` holds a row
+/// meanwhile.
 template <class T, class Layout, class Q>
 void place_query(const AttentionParams<Layout>& params, RowRotator<T>& rotate, Index position, const Q* query,
-                 Index head_dim, T* place) {
+                 Index head_dim, T* spare, T* place) {
   const double attention_factor = params.rope.attention_factor();
   const T scale = static_cast<T>(params.softmax_scale / params.unit());
   const T rotated_scale = static_cast<T>(params.softmax_scale * attention_factor * attention_factor / params.unit());
   const Index rotary_dim = params.rope.rotary_dim();
-  rotate(position, query, head_dim, place);
+  rotate(position, plain_row<Q>(query, head_dim, spare), head_dim, place);
   for (Index d = 0; d < rotary_dim; ++d) place[d] *= rotated_scale;
   for (Index d = rotary_dim; d < head_dim; ++d) place[d] *= scale;
 }
 
-/// Query rows of one sequence and kv_head on their way into panels. `rows` holds a packet of them meanwhile.
+/// Query rows of one sequence and kv_head on their way into panels. `rows` holds a packet of them and one more
+/// meanwhile.
 template <class T, class Layout, class Q, class O>
 struct QueryPacker {
   const AttentionParams<Layout>& params;
@@ -63,7 +65,7 @@ struct QueryPacker {
         }
         if (row + packed_rows_ahead < end) prefetch(row_at(row + packed_rows_ahead), row_bytes<Q>(head_dim));
         place_query(params, rotate, Part::query_position(params.chunks, run.position + row / group), row_at(row),
-                    head_dim, rows + r * head_dim);
+                    head_dim, rows + packet_size<T> * head_dim, rows + r * head_dim);
       }
       transpose(rows, head_dim, packet_size<T>, head_dim, place + lane, lanes);
     }

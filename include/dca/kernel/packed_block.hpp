@@ -55,7 +55,7 @@ class PackedBlock {
     factor_ = arena.take<T>(panel_rows<T>);
     lane_first_ = arena.take<T>(panel_rows<T>);
     lane_last_ = arena.take<T>(panel_rows<T>);
-    rows_ = arena.take<T>(packet_size<T> * std::max(head_dim_, v_head_dim_));
+    rows_ = arena.take<T>((packet_size<T> + 1) * std::max(head_dim_, v_head_dim_));
   }
 
   /// Attention of rows [first_row, last_row) of a sequence and kv_head, through all parts.
@@ -190,7 +190,7 @@ class PackedBlock {
                  [&](const auto* row, Index key) {
                    T* const place = keys_ + (key - origin) * head_dim_;
                    if constexpr (has_placed_keys<Source>) {
-                     RowStorage<typename Source::Key>::decode(row, head_dim_, place);
+                     decode_row<typename Source::Key>(row, head_dim_, place);
                    } else {
                      rotator_(Part::key_position(params_.chunks, key),
                               plain_row<typename Source::Key>(row, head_dim_, rows_), head_dim_, place);
@@ -271,7 +271,7 @@ class PackedBlock {
   T *keys_, *values_;            // the packed tile
   T *scores_, *most_, *factor_;  // of the panel at work: [key_tile][lanes], [lanes] and [lanes]
   T *lane_first_, *lane_last_;   // likewise, for masks
-  T* rows_;                      // a packet of rows on their way in or out
+  T* rows_;                      // a packet of rows on their way in or out, and one more
   Index sequence_ = 0, kv_head_ = 0, panel_count_ = 0;
   QueryRun run_{};
   KeyRange seen_{0, 0};  // by any row, through the current part

@@ -1,4 +1,4 @@
-// Packets of features straight from storage: what Eigen's packets lack, in one place.
+// Packets of features straight from storage, and back: what Eigen's packets lack, in one place.
 #pragma once
 
 #include "dca/kernel/packet.hpp"
@@ -57,6 +57,17 @@ struct Widen {
     return _mm256_cvtepi32_ps(_mm256_sub_epi32(four, _mm256_set1_epi32(8)));
   }
 #endif
+};
+
+/// packet_size<float> floats as halves, rounded to nearest.
+struct Narrow {
+  static EIGEN_ALWAYS_INLINE void half(const Packet<float>& x, void* place) {
+#if defined(EIGEN_VECTORIZE_AVX512)
+    _mm256_storeu_si256(static_cast<__m256i*>(place), _mm512_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT));
+#else
+    _mm_storeu_si128(static_cast<__m128i*>(place), _mm256_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT));
+#endif
+  }
 };
 #endif  // DCA_WIDENS
 
@@ -124,6 +135,37 @@ struct RowReader<float, Int4> {
   }
 };
 #endif  // DCA_WIDENS
+
+/// A row of `features`, stored as E, in numbers of T: as RowStorage decodes it, by packets where there is a way.
+template <class E, class T>
+void decode_row(const StorageUnit<E>* row, Index features, T* place) {
+  using Reader = RowReader<T, E>;
+  if constexpr (Reader::direct) {
+    if (features % packet_size<T> == 0) {
+      for (Index d = 0; d < features; d += packet_size<T>) {
+        Packet<T> x = Reader::load(row, features, d);
+        if constexpr (Reader::has_scale) x = ei::pmul(x, broadcast<T>(Reader::scale(row, features)));
+        ei::pstoreu(place + d, x);
+      }
+      return;
+    }
+  }
+  RowStorage<E>::decode(row, features, place);
+}
+
+/// row[d] = x[d] * weight, rounded to nearest.
+template <class T, class O>
+void write_scaled(const T* x, T weight, Index features, O* row) {
+  Index d = 0;
+#if DCA_WIDENS
+  if constexpr (std::is_same_v<T, float> && std::is_same_v<O, Eigen::half>) {
+    for (; d + packet_size<T> <= features; d += packet_size<T>) {
+      Narrow::half(ei::pmul(ei::ploadu<Packet<T>>(x + d), broadcast(weight)), row + d);
+    }
+  }
+#endif
+  for (; d < features; ++d) row[d] = static_cast<O>(x[d] * weight);
+}
 
 #undef DCA_WIDENS
 

@@ -92,7 +92,7 @@ class StreamedBlock {
       const Index token = row / group_;
       T* const place = queries_ + row * width;
       place_query(params_, rotator_, Part::query_position(params_.chunks, run_.position + token),
-                  call_.query_row(run_, token, kv_head_ * group_ + row % group_), head_dim_, place);
+                  call_.query_row(run_, token, kv_head_ * group_ + row % group_), head_dim_, spare_, place);
       std::fill(place + head_dim_, place + width, T{0});
     }
     return all;
@@ -158,7 +158,7 @@ class StreamedBlock {
   void decode_keys() {
     decode_tile<Key>(head_dim_, keys_in_storage(), keys_, [&](const auto* row, [[maybe_unused]] Index key, T* place) {
       if constexpr (has_placed_keys<Source>) {
-        RowStorage<Key>::decode(row, head_dim_, place);
+        decode_row<Key>(row, head_dim_, place);
       } else {
         rotator_(Part::key_position(params_.chunks, key), plain_row<Key>(row, head_dim_, spare_), head_dim_, place);
       }
@@ -167,7 +167,7 @@ class StreamedBlock {
 
   void decode_values() {
     decode_tile<Value>(v_head_dim_, values_in_storage(), values_,
-                       [&](const auto* row, Index, T* place) { RowStorage<Value>::decode(row, v_head_dim_, place); });
+                       [&](const auto* row, Index, T* place) { decode_row<Value>(row, v_head_dim_, place); });
   }
 
   /// Calls f(stream, its first key) for the rows of `keys`, in streams as long as memory allows. `run_at` knows the

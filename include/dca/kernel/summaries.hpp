@@ -55,7 +55,7 @@ class KeySummaries {
     for_each_row(first, last, row_bytes<typename Source::Key>(head_dim()), run_at,
                  [&](const auto* stored_row, Index key) {
                    if constexpr (has_placed_keys<Source>) {
-                     RowStorage<typename Source::Key>::decode(stored_row, head_dim(), row);
+                     decode_row<typename Source::Key>(stored_row, head_dim(), row);
                    } else {
                      rotate(Part::key_position(params.chunks, key),
                             plain_row<typename Source::Key>(stored_row, head_dim(), spare), head_dim(), row);
