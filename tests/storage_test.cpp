@@ -86,7 +86,54 @@ void check_reader(Random& random) {
   }
 }
 
+template <class T, class E>
+void check_rows(Random& random) {
+  for (Index features = 1; features <= 70; ++features) {
+    if (!RowStorage<E>::takes(features)) continue;
+    const auto row = encoded<E>(random_row(random, features));
+    std::vector<T> by_packets(static_cast<std::size_t>(features)), plain(by_packets);
+    dca::detail::decode_row<E>(row.data(), features, by_packets.data());
+    RowStorage<E>::decode(row.data(), features, plain.data());
+    CHECK(same_bits(by_packets, plain));
+  }
+}
+
+template <class T, class O>
+void check_written(Random& random) {
+  for (Index features = 1; features <= 70; ++features) {
+    const std::vector<float> row = random_row(random, features);
+    std::vector<T> x(row.begin(), row.end());
+    x[x.size() / 2] = std::numeric_limits<T>::infinity();
+    const T weight = static_cast<T>(0.3);
+    std::vector<O> written(x.size());
+    dca::detail::write_scaled(x.data(), weight, features, written.data());
+    for (std::size_t d = 0; d < x.size(); ++d) CHECK(written[d] == static_cast<O>(x[d] * weight));
+    x[0] = std::numeric_limits<T>::quiet_NaN();
+    dca::detail::write_scaled(x.data(), weight, features, written.data());
+    CHECK(std::isnan(static_cast<float>(written[0])));
+  }
+}
+
 }  // namespace
+
+TEST_CASE("rows decoded by packets are those decoded number by number, of any width") {
+  Random random;
+  check_rows<float, float>(random);
+  check_rows<float, Eigen::half>(random);
+  check_rows<float, Eigen::bfloat16>(random);
+  check_rows<float, Int8>(random);
+  check_rows<float, Int4>(random);
+  check_rows<double, Eigen::half>(random);
+  check_rows<double, double>(random);
+}
+
+TEST_CASE("results are written rounded to nearest, of any width; infinities and NaN stay") {
+  Random random;
+  check_written<float, float>(random);
+  check_written<float, Eigen::half>(random);
+  check_written<float, Eigen::bfloat16>(random);
+  check_written<double, double>(random);
+}
 
 TEST_CASE("numbers as wide as their storage come back as they are") {
   Random random;

@@ -6,7 +6,7 @@
 #include <optional>
 #include <span>
 
-#include "dca/kernel/row_reader.hpp"
+#include "dca/kernel/row_packets.hpp"
 #include "dca/rope/rotary_embedding.hpp"
 #include "dca/tensor/tensor_view.hpp"
 
@@ -71,6 +71,7 @@ struct AttentionCall {
     return query.data + run.batch * query.strides[0] + (run.first + token) * query.strides[1] + head * query.strides[2];
   }
 
+  /// Row `token` of the result of a run.
   O* out_row(const QueryRun& run, Index token, Index head) const {
     return out.data + run.batch * out.strides[0] + (run.first + token) * out.strides[1] + head * out.strides[2];
   }

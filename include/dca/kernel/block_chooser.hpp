@@ -146,7 +146,7 @@ class BlockChooser {
     for (Index row = (query.queries.first - run_.position) * group_; row < last_row; row += panel_rows<T>) {
       const Index count = std::min(panel_rows<T>, last_row - row), lanes = round_up(count, packet_size<T>);
       const QueryPacker<T, Layout, Q, O> packer{params_, call_, rotator_, rows_};
-      packer.template pack<Part>(run_, query.kv_head, group_, {row, row + count}, row + count, lanes, queries_);
+      packer.template pack<Part>(run_, query.kv_head, group_, {row, row + count}, last_row, lanes, queries_);
       for (Index k = 0; k < head_dim_ * lanes; ++k) queries_[head_dim_ * lanes + k] = std::abs(queries_[k]);
       std::fill_n(weight_, count, T{1});
       std::fill(weight_ + count, weight_ + lanes, T{0});

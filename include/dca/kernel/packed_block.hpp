@@ -242,7 +242,8 @@ class PackedBlock {
       transpose(sums, lanes, v_head_dim_, std::min<Index>(packet_size<T>, panel.rows - lane), rows_, v_head_dim_);
       for (Index r = lane; r < std::min(panel.rows, lane + packet_size<T>); ++r) {
         const Index ahead = panel.first_row + r + packed_rows_ahead;
-        if (ahead < end) prefetch<true>(call_.out_row(run_, ahead / group_, head_of(ahead)), row_bytes<O>(v_head_dim_));
+        if (ahead < end)
+          prefetch<Access::write>(call_.out_row(run_, ahead / group_, head_of(ahead)), row_bytes<O>(v_head_dim_));
         write_row(panel.first_row + r, panel.lane + r, rows_ + (r - lane) * v_head_dim_);
       }
     }

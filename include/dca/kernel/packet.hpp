@@ -64,15 +64,17 @@ EIGEN_ALWAYS_INLINE void with_count(int n, F&& f) {
   }
 }
 
+enum class Access { read, write };
+
 /// Asks for memory that will soon be read, or written, where the compiler knows how: into the second-level cache, since
 /// requests of the first-level one are few and needed for what is read now.
-template <bool ToWrite = false>
+template <Access access = Access::read>
 EIGEN_ALWAYS_INLINE void prefetch([[maybe_unused]] const void* place, [[maybe_unused]] Index bytes) {
 #if defined(__GNUC__)
   constexpr Index line = 64;
   constexpr int second_level = 2;
   for (Index byte = 0; byte < bytes; byte += line) {
-    __builtin_prefetch(static_cast<const std::byte*>(place) + byte, ToWrite ? 1 : 0, second_level);
+    __builtin_prefetch(static_cast<const std::byte*>(place) + byte, access == Access::write ? 1 : 0, second_level);
   }
 #endif
 }

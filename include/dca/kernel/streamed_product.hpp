@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-#include "dca/kernel/row_reader.hpp"
+#include "dca/kernel/row_packets.hpp"
 
 #include "dca/kernel/packet_code_begin.hpp"
 
