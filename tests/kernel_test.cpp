@@ -3,7 +3,9 @@
 #include <atomic>
 #include <bit>
 #include <cmath>
+#include <iterator>
 #include <mutex>
+#include <vector>
 
 #include "support/catch.hpp"
 #include "support/counting_allocator.hpp"
@@ -81,12 +83,12 @@ TEST_CASE("blocks of few rows cover them in order, and take the workers about eq
       return std::array{KeyRange{start, i + 1}, KeyRange{0, start}};
     };
     const dca::detail::EvenBlocks blocks(ranges, rows, group, position, unit, most);
-    const double work = blocks.work_of_block(sequences, workers);
+    const dca::detail::BlockWork work = blocks.work_of_blocks(sequences, workers);
     INFO("rows " << rows << ", group " << group << ", position " << position << ", unit " << unit << ", most " << most
                  << ", workers " << workers << ", sequences " << sequences << ", chunk_len " << chunk_len);
     Index first = 0, count = 0;
     while (first < rows) {
-      const Index last = blocks.end(first, work);
+      const Index last = blocks.end(first, work.of(count));
       REQUIRE(last > first);
       REQUIRE(last - first <= most);
       REQUIRE((last == rows || (last - first) % unit == 0));
@@ -94,14 +96,43 @@ TEST_CASE("blocks of few rows cover them in order, and take the workers about eq
       ++count;
     }
     REQUIRE(first == rows);
-    REQUIRE(count <= std::max(workers, (rows + most - 1) / most));
+    REQUIRE(count <= std::max(workers, (rows + most - 1) / most) + work.small);
   }
   const auto causal = [](Index i) { return std::array{KeyRange{0, i + 1}}; };
   const dca::detail::EvenBlocks blocks(causal, 512, 1, 0, 16, 1536);
-  const double half = blocks.work_of_block(1, 2), quarter = blocks.work_of_block(1, 4);
+  const auto even = [&](Index sequences, Index workers) {
+    const dca::detail::BlockWork work = blocks.work_of_blocks(sequences, workers);
+    CHECK(work.small == 0);
+    return work.most;
+  };
+  const double half = even(1, 2), quarter = even(1, 4);
   CHECK(blocks.end(0, half) > 300);  // the first half of the work is more than half of the rows
   CHECK(blocks.end(0, half) < 400);
   CHECK(blocks.end(blocks.end(0, half), half) == 512);
   CHECK(blocks.end(0, quarter) < blocks.end(0, half));
-  CHECK(blocks.end(0, blocks.work_of_block(2, 2)) == 512);  // one for each of two sequences
+  CHECK(blocks.end(0, even(2, 2)) == 512);  // one for each of two sequences
+}
+
+TEST_CASE("many workers that share long sequences find small blocks at the end") {
+  const auto causal = [](Index i) { return std::array{dca::KeyRange{0, i + 1}}; };
+  const Index rows = 8192, workers = 16;
+  const dca::detail::EvenBlocks blocks(causal, rows, 1, 0, 16, 1536);
+  const dca::detail::BlockWork work = blocks.work_of_blocks(1, workers);
+  REQUIRE(work.small == workers);
+  std::vector<Index> first{0};
+  while (first.back() < rows) first.push_back(blocks.end(first.back(), work.of(std::ssize(first) - 1)));
+  const Index count = std::ssize(first) - 1;
+  REQUIRE(count <= 2 * workers);
+  CHECK(count >= 2 * workers - 1);
+  const auto pairs = [&](Index block) {  // of a row and a key that it sees
+    const auto triangle = [](Index n) { return static_cast<double>(n) * static_cast<double>(n + 1) / 2; };
+    return triangle(first[static_cast<std::size_t>(block) + 1]) - triangle(first[static_cast<std::size_t>(block)]);
+  };
+  const double even = pairs(workers);  // the first that is not small
+  for (Index block = 1; block < count - 1; ++block) {
+    INFO("block " << block << " of rows [" << first[static_cast<std::size_t>(block)] << ", "
+                  << first[static_cast<std::size_t>(block) + 1] << ")");
+    CHECK(pairs(block) < (block < workers ? 0.35 : 1.25) * even);
+    CHECK(pairs(block) > (block < workers ? 0.1 : 0.75) * even);
+  }
 }

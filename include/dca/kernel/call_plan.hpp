@@ -57,7 +57,7 @@ class CallPlan {
     if (workers > 1 && packed_sequences > 0 && all_alike && plan.block_rows_ < few_rows && choices.most_edges(1) == 0) {
       plan.block_rows_ = most;
       plan.block_unit_ = packet_size<T>;
-      plan.block_work_ = plan.even_blocks(alike, ranges).work_of_block(packed_sequences * kv_heads, workers);
+      plan.block_work_ = plan.even_blocks(alike, ranges).work_of_blocks(packed_sequences * kv_heads, workers);
     }
     const auto lanes_lost = [&] { return choices.most_edges(plan.block_rows_ / group + 1) * packet_size<T>; };
     while (plan.block_rows_ > panel_rows<T> && plan.block_rows_ < lanes_lost()) {
@@ -146,8 +146,9 @@ class CallPlan {
   void for_each_block(const QueryRun& run, const Ranges& ranges, const Body& body) const {
     const EvenBlocks<Ranges> even = even_blocks(run, ranges);
     const Index rows = rows_of(run);
-    for (Index first = 0; first < rows;) {
-      const Index last = block_work_ > 0 ? even.end(first, block_work_) : std::min(first + block_rows_, rows);
+    for (Index first = 0, block = 0; first < rows; ++block) {
+      const Index last =
+          block_work_.most > 0 ? even.end(first, block_work_.of(block)) : std::min(first + block_rows_, rows);
       body(first, last);
       first = last;
     }
@@ -161,7 +162,7 @@ class CallPlan {
   Index sequences_ = 0, group_ = 1;
   Index block_rows_ = 1;   // of packed tasks, at most
   Index block_unit_ = 1;
-  double block_work_ = 0;  // at most; 0: they are cut by their rows alone
+  BlockWork block_work_;   // at most; without a limit they are cut by their rows alone
   Index packed_count_ = 0, packed_rows_ = 0, streamed_count_ = 0, streamed_rows_ = 0;
   PackedTask* packed_ = nullptr;
   Index* first_piece_ = nullptr;  // by sequence, and one past the last

@@ -30,9 +30,21 @@ Index shared_block_rows(Index total_rows, Index workers) {
   return round_up(std::max(ceil_div(total_rows, 4 * workers), worthwhile_rows), panel_rows<T>);
 }
 
+/// Work of a sequence's blocks at most, in the order of their rows: the first `small` ones are small, a quarter of the
+/// others.
+struct BlockWork {
+  double most = 0;  // 0: no limit
+  Index small = 0;
+
+  static constexpr double small_share = 0.25;
+  double of(Index block) const { return block < small ? small_share * most : most; }
+};
+
 /// Where rows are few, packing is much of the time: then a sequence is cut into as few blocks as keep the workers busy,
-/// of different lengths that take equally long. Work is counted in products of a row and a key. `ranges(position)`
-/// gives the keys that a query sees through each part.
+/// of different lengths that take equally long. Of four workers and more one is often held up, and the others would
+/// wait for it: where they have a block or two each, and it costs little, there are small ones to do meanwhile. Small
+/// are those of the first rows, which see few keys and so pack little. Work is counted in products of a row and a key.
+/// `ranges(position)` gives the keys that a query sees through each part.
 template <class Ranges>
 class EvenBlocks {
  public:
@@ -41,8 +53,8 @@ class EvenBlocks {
   EvenBlocks(const Ranges& ranges, Index rows, Index group, Index position, Index unit, Index most)
       : ranges_(ranges), rows_(rows), query_{position, group}, unit_(unit), most_(most) {}
 
-  /// How much work a block should be, where `sequences` are cut alike and `workers` share the blocks.
-  double work_of_block(Index sequences, Index workers) const {
+  /// How much work blocks should be, where `sequences` are cut alike and `workers` share the blocks.
+  BlockWork work_of_blocks(Index sequences, Index workers) const {
     const Index fewest = ceil_div(rows_, most_);
     double best = std::numeric_limits<double>::infinity();
     Index blocks = fewest;
@@ -53,7 +65,14 @@ class EvenBlocks {
         blocks = b;
       }
     }
-    return evened(blocks);
+    constexpr Index many_workers = 4, few_each = 2;
+    constexpr double worthwhile = 1.0 / 16;
+    // As many small ones as others are a fifth of the work and, of a triangle, 0.45 of the rows; each packs the keys of
+    // two thirds of them.
+    const double packed_by_small = static_cast<double>(query_.q_offset) + 0.3 * positions();
+    const bool cheap = static_cast<double>(blocks * packing_rows) * packed_by_small < worthwhile * work(0, rows_);
+    const bool useful = workers >= many_workers && sequences * blocks <= few_each * workers;
+    return evened(blocks, useful && cheap ? blocks : 0);
   }
 
   /// Where a block of at most so much work ends that starts with row `first`. It has one unit of rows at least.
@@ -84,26 +103,33 @@ class EvenBlocks {
            static_cast<double>(packing_rows) * static_cast<double>(packed);
   }
 
+  double positions() const { return static_cast<double>(ceil_div(rows_, query_.group)); }
+
   /// Of `blocks` blocks whose ends lie as those of a causal triangle's even blocks do.
   double average_work(Index blocks) const {
     const double b = static_cast<double>(blocks), all = work(0, rows_);
-    const double before = static_cast<double>(query_.q_offset);
-    const double positions = static_cast<double>(ceil_div(rows_, query_.group));
-    const double packed_again = (b - 1) * before + (2 * b / 3 - 0.5) * positions;
+    const double packed_again = (b - 1) * static_cast<double>(query_.q_offset) + (2 * b / 3 - 0.5) * positions();
     return (all + (blocks > 1 ? static_cast<double>(packing_rows) * packed_again : 0)) / b;
   }
 
-  /// The least work that is enough for `blocks` blocks, or a little more.
-  double evened(Index blocks) const {
-    double low = 0, high = work(0, rows_);
-    constexpr int steps = 8;
+  /// The least work that is enough for `blocks` blocks and `small` small ones, or a little more.
+  BlockWork evened(Index blocks, Index small) const {
+    const auto enough = [&](double most) {
+      const BlockWork limit{most, small};
+      Index row = 0;
+      for (Index b = 0; b < blocks + small && row < rows_; ++b) row = end(row, limit.of(b));
+      return row >= rows_;
+    };
+    const double all = work(0, rows_);
+    double low = all / (static_cast<double>(blocks) + BlockWork::small_share * static_cast<double>(small));
+    double high = std::min(2 * low, all);
+    if (!enough(high)) high = all;
+    constexpr int steps = 6;
     for (int step = 0; step < steps; ++step) {
       const double middle = (low + high) / 2;
-      Index row = 0;
-      for (Index b = 0; b < blocks && row < rows_; ++b) row = end(row, middle);
-      (row >= rows_ ? high : low) = middle;
+      (enough(middle) ? high : low) = middle;
     }
-    return high;
+    return {high, small};
   }
 
   const Ranges& ranges_;
