@@ -1,8 +1,8 @@
 """Times prefill and decoding of this library beside PyTorch and ONNX Runtime: one process, one run, the implementations in turn.
 
 Run by script/bench-peers, which makes what it needs. Every implementation gets the same inputs in the layout it likes
-best, the same pinned cores and as many threads as there are cores; of the rounds of a case each keeps its best. Before
-anything is timed the outputs are compared. FLOPs are those of the two products over the lower triangle, for all.
+best, the same pinned cores and as many threads as there are cores of them; of the rounds of a case each keeps its best.
+Before anything is timed the outputs are compared. FLOPs are those of the two products over the lower triangle, for all.
 """
 
 import argparse
@@ -25,31 +25,41 @@ SAMPLE_SECONDS = 0.01
 ALLOWED_CORES = sorted(os.sched_getaffinity(0))
 
 
-def cases(quick):
+def thread_counts(text):
+    """Of --threads."""
+    try:
+        counts = sorted({int(part) for part in text.split(",")})
+    except ValueError:
+        counts = []
+    most = len(ALLOWED_CORES)
+    if not counts or counts[0] < 1 or counts[-1] > most:
+        raise argparse.ArgumentTypeError(f"{text!r}: numbers from 1 to {most}, the cores for this process, such as 1,2")
+    return counts
+
+
+def cases(quick, threads):
     """(length, heads, chunk_size, local_window): more than one head, because some peers share out only heads."""
     shapes = [(512, 1, 384, 64), (512, 4, 384, 64), (4096, 4, 1152, 128), (8192, 2, 2304, 256), (16384, 2, 2304, 256)]
-    most = min(2, len(ALLOWED_CORES))
     return [
-        Case(dtype, length, head_dim, heads, threads, chunk_size, local_window)
+        Case(dtype, length, head_dim, heads, count, chunk_size, local_window)
         for dtype in TYPES
         for length, heads, chunk_size, local_window in shapes
         if not (quick and dtype == "bfloat16" and length == 16384)
         for head_dim in (64, 128)
-        for threads in range(1, most + 1)
+        for count in threads
     ]
 
 
-def decode_cases(quick):
+def decode_cases(quick, threads):
     """One sequence, one token; heads alone and in groups of four; what this library stores in few bits beside itself."""
-    most = min(2, len(ALLOWED_CORES))
     lengths = (32768,) if quick else (4096, 32768)
     plain = [(dtype, dtype, heads) for dtype in TYPES for heads in (8, 32)]
     small = [("float", kv_type, heads) for kv_type in ("half", "int8", "int4") for heads in (8, 32)]
     return [
-        DecodeCase(dtype, kv_type, length, 128, heads, 8, threads)
+        DecodeCase(dtype, kv_type, length, 128, heads, 8, count)
         for length in lengths
         for dtype, kv_type, heads in plain + small
-        for threads in range(1, most + 1)
+        for count in threads
     ]
 
 
@@ -170,13 +180,12 @@ def processor():
         return platform.processor() or platform.machine()
 
 
-def print_header(library):
+def print_header(library, threads):
     import onnxruntime
 
-    most = min(2, len(ALLOWED_CORES))
-    peaks = [library.fma_peak(threads) * 1e-9 for threads in range(1, most + 1)]
-    reads = [library.read_bandwidth(threads) * 1e-9 for threads in range(1, most + 1)]
-    on_threads = lambda values: ", ".join(f"{value:.0f} on {k + 1}" for k, value in enumerate(values))
+    peaks = [library.fma_peak(count) * 1e-9 for count in threads]
+    reads = [library.read_bandwidth(count) * 1e-9 for count in threads]
+    on_threads = lambda values: ", ".join(f"{value:.0f} on {count}" for count, value in zip(threads, values))
     print(f"""machine       {processor()}, {len(ALLOWED_CORES)} cores for this process
 dca           compiled for {library.instruction_set}
 torch         {torch.__version__}, {torch.backends.cpu.get_cpu_capability()}
@@ -185,9 +194,9 @@ GFLOP/s       {on_threads(peaks)} threads at best ({library.fma_peak_method})
 GB/s read     {on_threads(reads)} threads
 RoPE          inside the timing for dca, dca_causal and onnxruntime; done beforehand for torch and three_calls
 three_calls   up to three of PyTorch's flash attentions per chunk and a merge, as DCA's authors do""")
-    if peaks[-1] < 0.75 * most * peaks[0]:
-        print(f"\nTwo threads multiply {peaks[-1] / peaks[0]:.1f} times as fast as one: the cores are busy, or are"
-              " halves of one.\nWhat is said below of two threads is worth little.")
+    if peaks[-1] / threads[-1] < 0.75 * peaks[0] / threads[0]:
+        print(f"\n{threads[-1]} threads multiply {peaks[-1] / peaks[0]:.1f} times as fast as {threads[0]}: the cores are"
+              f" busy, or are halves of one.\nWhat is said below of {threads[-1]} threads is worth little.")
 
 
 def print_table(results, limits):
@@ -223,9 +232,11 @@ def print_decode_table(results, limits):
               f"{micros('dca')[1:]}{micros('torch')}{micros('onnxruntime')} |"
               f"{case.stored_bytes / best['dca'] / limits[case]:10.1%} |{faster('torch')}{faster('onnxruntime')}  |"
               f"{same[0] / best['dca']:9.2f}")
-    reads = {threads: [limits[case] * 1e-9 for case, _ in results if case.threads == threads] for threads in (1, 2)}
+    reads = {}
+    for case, _ in results:
+        reads.setdefault(case.threads, []).append(limits[case] * 1e-9)
     shown = ", ".join(f"{min(all_reads):.1f} to {max(all_reads):.1f} GB/s on {threads}"
-                      for threads, all_reads in reads.items() if all_reads)
+                      for threads, all_reads in sorted(reads.items()))
     print("\nbandwidth: bytes of the keys and values as they are stored, per second, over the most that the machine reads"
           f" among\nthe rounds of the same line: {shown} threads.")
 
@@ -235,6 +246,8 @@ def main():
     parser.add_argument("--library", required=True, help="path of the shared library dca_bench_peers")
     parser.add_argument("--quick", action="store_true", help="fewer rounds, no bfloat16 at L = 16384")
     parser.add_argument("--only", choices=("prefill", "decode"), help="one of the two")
+    parser.add_argument("--threads", type=thread_counts, metavar="N,M", default=[1, 2][:len(ALLOWED_CORES)],
+                        help="numbers of threads; 1,2 unless given")
     parser.add_argument("--json", help="write the results here")
     arguments = parser.parse_args()
     library = Library(arguments.library)
@@ -242,12 +255,12 @@ def main():
 
     torch.set_num_threads(1)
     pin(len(ALLOWED_CORES))
-    print_header(library)
+    print_header(library, arguments.threads)
     print("\nthe outputs before the timing:")
     check(library)
     check_decoding(library)
-    todo = [case for case in cases(arguments.quick) + decode_cases(arguments.quick)
-            if arguments.only in (None, case.kind)]
+    all_cases = cases(arguments.quick, arguments.threads) + decode_cases(arguments.quick, arguments.threads)
+    todo = [case for case in all_cases if arguments.only in (None, case.kind)]
     # Five implementations at about half the peak.
     speed = 0.1 * library.fma_peak(1)
     work = [2.0 + max(seconds, (rounds + 1) * case.flops / case.threads / speed) for case in todo]
