@@ -4,7 +4,8 @@
 
 RESULTS.json is that of script/bench-peers; SWEEP.json that of
 `dca_bench --benchmark_filter=chunk_sizes --benchmark_out=SWEEP.json --benchmark_out_format=json`.
-Writes speed_1_thread.png (and speed_2_threads.png), share_of_peak.png, decode.png and chunk_size.png.
+Writes, of what is there, speed_1_thread.png (and speed_2_threads.png, ...), share_of_peak.png and decode.png of the
+fewest threads, and chunk_size.png.
 """
 
 import argparse
@@ -62,6 +63,10 @@ def save(figure, path, **legend):
     print(path)
 
 
+def on_threads(count):
+    return f"on {count} thread{'s' if count > 1 else ''}"
+
+
 def draw_speed(records, threads, path):
     """GFLOP/s over length; a panel for each type and head_dim, the machine's peak as a dashed line."""
     chosen = {key: record for key, record in records.items() if key[4] == threads}
@@ -86,13 +91,13 @@ def draw_speed(records, threads, path):
         axes.set_xlabel("tokens")
     for row in grid:
         row[0].set_ylabel("GFLOP/s")
-    figure.suptitle(f"Prefill on {threads} thread{'s' if threads > 1 else ''}", fontsize=13)
+    figure.suptitle(f"Prefill {on_threads(threads)}", fontsize=13)
     save(figure, path, ncols=2)
 
 
-def draw_share_of_peak(records, path):
-    """Share of the peak in float on one thread, as bars; a panel for each head_dim."""
-    chosen = {key: r for key, r in records.items() if key[1] == "float" and key[4] == 1}
+def draw_share_of_peak(records, threads, path):
+    """Share of the peak in float, as bars; a panel for each head_dim."""
+    chosen = {key: r for key, r in records.items() if key[1] == "float" and key[4] == threads}
     head_dims, lengths = sorted({key[3] for key in chosen}), sorted({key[2] for key in chosen})
     names = [name for name in IMPLEMENTATIONS if any(key[0] == name for key in chosen)]
     figure, grid = plt.subplots(1, len(head_dims), sharey=True, squeeze=False, figsize=(10.5, 4.4),
@@ -101,7 +106,7 @@ def draw_share_of_peak(records, path):
     for axes, head_dim in zip(grid[0], head_dims):
         for k, name in enumerate(names):
             label, colour, _, _ = IMPLEMENTATIONS[name]
-            shares = [chosen[name, "float", length, head_dim, 1]["of_peak"] for length in lengths]
+            shares = [chosen[name, "float", length, head_dim, threads]["of_peak"] for length in lengths]
             places = [at + (k - (len(names) - 1) / 2) * width for at in range(len(lengths))]
             bars = axes.bar(places, shares, width * 0.92, color=colour, label=label)
             labels = [f"{share:.0%}" for share in shares]
@@ -113,7 +118,7 @@ def draw_share_of_peak(records, path):
     grid[0][0].set_ylim(0, 1)
     grid[0][0].yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     grid[0][0].set_ylabel("share of the peak")
-    figure.suptitle("Prefill in float on 1 thread: share of the machine's multiply-adds", fontsize=13)
+    figure.suptitle(f"Prefill in float {on_threads(threads)}: share of the machine's multiply-adds", fontsize=13)
     save(figure, path, ncols=2)
 
 
@@ -156,10 +161,10 @@ DECODERS = [  # impl, kv_type, label
 ]
 
 
-def draw_decode(records, path):
-    """Tokens per second of one layer at the longest cache on one thread, as bars; a panel for each number of heads."""
+def draw_decode(records, threads, path):
+    """Tokens per second of one layer at the longest cache, as bars; a panel for each number of heads."""
     longest = max(record["L"] for record in records)
-    chosen = [record for record in records if record["L"] == longest and record["threads"] == 1]
+    chosen = [record for record in records if record["L"] == longest and record["threads"] == threads]
     heads = sorted({(record["heads"], record["kv_heads"]) for record in chosen})
     figure, grid = plt.subplots(1, len(heads), squeeze=False, sharey=True, figsize=(10.5, 3.8), layout="constrained")
     for axes, (count, kv_count) in zip(grid[0], heads):
@@ -173,8 +178,8 @@ def draw_decode(records, path):
         axes.set_title(f"{count} heads on {kv_count} kv heads")
         axes.set_xlabel("tokens/s")
         axes.grid(axis="y", visible=False)
-    figure.suptitle(f"Decoding with {tokens(longest)} tokens in the cache, one layer, 1 thread, head_dim "
-                    f"{chosen[0]['D']}", fontsize=13)
+    figure.suptitle(f"Decoding with {tokens(longest)} tokens in the cache, one layer, {on_threads(threads)}, "
+                    f"head_dim {chosen[0]['D']}", fontsize=13)
     figure.savefig(path)
     plt.close(figure)
     print(path)
@@ -192,10 +197,12 @@ def main():
     records = of_most_heads([record for record in results if record["name"].startswith("prefill")])
     for threads in sorted({key[4] for key in records}):
         draw_speed(records, threads, arguments.out_dir / f"speed_{threads}_thread{'s' if threads > 1 else ''}.png")
-    draw_share_of_peak(records, arguments.out_dir / "share_of_peak.png")
+    fewest = min(record["threads"] for record in results)  # what is drawn for one number of threads alone
+    if records:
+        draw_share_of_peak(records, fewest, arguments.out_dir / "share_of_peak.png")
     decoding = [record for record in results if record["name"].startswith("decode")]
     if decoding:
-        draw_decode(decoding, arguments.out_dir / "decode.png")
+        draw_decode(decoding, fewest, arguments.out_dir / "decode.png")
     if arguments.sweep:
         draw_chunk_size(json.loads(arguments.sweep.read_text()), arguments.out_dir / "chunk_size.png")
 

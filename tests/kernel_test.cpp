@@ -119,6 +119,8 @@ TEST_CASE("many workers that share long sequences find small blocks at the end")
   const dca::detail::EvenBlocks blocks(causal, rows, 1, 0, 16, 1536);
   const dca::detail::BlockWork work = blocks.work_of_blocks(1, workers);
   REQUIRE(work.small == workers);
+  CHECK(blocks.work_of_blocks(1, 2).small == 0);  // two seldom wait long for each other
+  CHECK(blocks.work_of_blocks(3, 8).small == 0);  // with three blocks each nobody waits long
   std::vector<Index> first{0};
   while (first.back() < rows) first.push_back(blocks.end(first.back(), work.of(std::ssize(first) - 1)));
   const Index count = std::ssize(first) - 1;
