@@ -9,6 +9,29 @@
 using namespace dca_test;
 using namespace remappings;
 
+namespace {
+
+/// Plain causal attention with all positions moved: only their differences matter.
+struct Moved {
+  Index by;
+  friend constexpr bool operator==(const Moved&, const Moved&) = default;
+};
+
+struct MovedPlacement {
+  using Layout = Moved;
+  static constexpr Index position(const Moved& moved, Index j) { return j + moved.by; }
+};
+
+struct MovedSequence {
+  using Layout = Moved;
+  using KeyPlacement = MovedPlacement;
+  static constexpr Index query_position(const Moved& moved, Index i) { return i + moved.by; }
+  static constexpr Index key_position(const Moved& moved, Index j) { return KeyPlacement::position(moved, j); }
+  static constexpr dca::KeyRange keys(const Moved&, Index i) { return {0, i + 1}; }
+};
+
+}  // namespace
+
 TEMPLATE_TEST_CASE("Self-Extend is a composition of two parts that place keys differently", "", float, double) {
   const SelfExtendLayout s{20, 4};
   Random random;
@@ -61,4 +84,42 @@ TEMPLATE_TEST_CASE("StreamingLLM is a composition of two parts", "", float, doub
     return std::nullopt;
   };
   CHECK(difference(run(attention, in), reference_of(in, positions, ropes.reference)) == "");
+}
+
+TEMPLATE_TEST_CASE("positions may be any: a part moved far to either side is what it was", "", float, double) {
+  Random random;
+  const bool interleaved = GENERATE(false, true);
+  for (const Index q_len : {40, 3}) {
+    const Inputs<TestType> in({1, q_len, 40, 2, 1, 16, 16}, random);
+    const Ropes ropes = make_ropes(16, 10000.0, 1.0, interleaved);
+    const auto unmoved = reference_of(in, reference::causal(), ropes.reference, {.q_offset = 40 - q_len});
+    const double largest_logit = reference::largest_logit(to_array(in.query, in.query_shape()),
+                                                          to_array(in.key, in.key_shape()), ropes.reference, 0.0);
+    for (const Index by : {Index{-1}, Index{-15}, Index{-16}, Index{-17}, Index{-100}, Index{-4096}, -(Index{1} << 31),
+                           -(Index{1} << 40), Index{1} << 31, Index{1} << 40}) {
+      const dca::ComposedAttention<TestType, MovedSequence> attention({.chunks = Moved{by}, .rope = ropes.library});
+      const Magnitudes magnitudes{.largest_logit = largest_logit, .largest_angle = std::abs(static_cast<double>(by))};
+      INFO("q_len " << q_len << ", moved by " << by);
+      CHECK(difference(run(attention, in), unmoved, magnitudes) == "");
+      if constexpr (std::is_same_v<TestType, float>) {
+        auto cache = attention.template make_cache<float>(cache_shape(in.sizes), 1, {.tokens = 40});
+        append_tokens(cache, 0, in, 0, 0, 40);
+        CHECK(difference(run_on(attention, in, cache.view()), unmoved, magnitudes) == "");
+      }
+    }
+  }
+}
+
+TEST_CASE("positions at the ends of what an index holds are nothing to fear") {
+  Random random;
+  const Inputs<float> in({1, 20, 20, 1, 1, 16, 16}, random);
+  for (const Index by : {std::numeric_limits<Index>::min(), std::numeric_limits<Index>::max() - 20}) {
+    const dca::ComposedAttention<float, MovedSequence> attention({.chunks = Moved{by}, .rope = make_ropes(16).library});
+    auto cache = attention.make_cache<float>(cache_shape(in.sizes), 1, {.tokens = 20});
+    append_tokens(cache, 0, in, 0, 0, 20);
+    for (const auto& outputs : {run(attention, in), run_on(attention, in, cache.view())}) {
+      for (const float x : outputs.out) REQUIRE(std::isfinite(x));
+      for (const float x : outputs.lse) REQUIRE(std::isfinite(x));
+    }
+  }
 }

@@ -107,10 +107,12 @@ TEST_CASE("frequencies out of range are refused by name") {
   CHECK_THROWS_WITH(dca::RotaryEmbedding({.inv_freq = {1.0}, .attention_factor = -1.0}), contains("attention_factor"));
 }
 
-TEMPLATE_TEST_CASE("rotation agrees with the definition far out, and has an inverse", "", float, double) {
+TEMPLATE_TEST_CASE("rotation agrees with the definition far out, to both sides, and has an inverse", "", float,
+                   double) {
   const bool interleaved = GENERATE(false, true);
   const dca_test::Ropes ropes = dca_test::make_ropes(12, 10000.0, 1.0, interleaved);
-  const std::vector<Index> positions = {0, 1, 63, 64, 4095, 4096, 262144, 1000003};
+  const std::vector<Index> positions = {0,  1,   63,  64,  4095,  4096,  262144,  1000003,
+                                        -1, -15, -16, -17, -4095, -4096, -262144, -1000003};
   dca_test::Random random;
   const auto count = static_cast<Index>(positions.size());
   const std::vector<TestType> x = random.normal<TestType>(count * 2 * 17);
@@ -129,4 +131,89 @@ TEMPLATE_TEST_CASE("rotation agrees with the definition far out, and has an inve
   for (std::size_t k = 0; k < y.size(); ++k) CHECK(std::abs(static_cast<double>(y[k] - x[k])) <= 64 * epsilon);
   CHECK_THROWS_WITH(dca::rotate(ropes.library, std::span<const Index>(positions).first(3), view),
                     contains("positions: 3"));
+}
+
+namespace {
+
+constexpr Index highest = std::numeric_limits<Index>::max(), lowest = std::numeric_limits<Index>::min();
+
+/// Positions around the edges of digits, and farther and farther out, to both sides.
+std::vector<Index> edge_positions(int farthest_bit) {
+  std::vector<Index> positions{0};
+  for (int bit = 0; bit <= farthest_bit; ++bit) {
+    const Index power = Index{1} << bit;
+    for (const Index position : {power - 1, power, power + 1}) positions.insert(positions.end(), {position, -position});
+  }
+  return positions;
+}
+
+/// One row of ones, turned by a position.
+template <class T>
+std::vector<T> turned(const dca::RotaryEmbedding& rope, Index position, bool back = false) {
+  std::vector<T> x(static_cast<std::size_t>(rope.rotary_dim()), T{1});
+  const auto view = dca::contiguous(x.data(), {1, 1, rope.rotary_dim()});
+  back ? dca::rotate_back(rope, std::span<const Index>(&position, 1), view)
+       : dca::rotate(rope, std::span<const Index>(&position, 1), view);
+  return x;
+}
+
+}  // namespace
+
+TEMPLATE_TEST_CASE("rotation is off by what rounds a far position's angle, up to 2^53 to both sides", "", float,
+                   double) {
+  const dca_test::Ropes ropes = dca_test::make_ropes(12, 10000.0, 1.0, GENERATE(false, true));
+  const double epsilon = static_cast<double>(std::numeric_limits<TestType>::epsilon());
+  for (const Index position : edge_positions(52)) {
+    const std::vector<TestType> y = turned<TestType>(ropes.library, position);
+    const std::vector<double> ones(12, 1.0);
+    const auto expected = dca_test::reference::rotated(ones.data(), 12, ropes.reference, position);
+    for (std::size_t d = 0; d < 12; ++d) {
+      // Pair m turns by position * inv_freq[m]; the largest frequency is 1.
+      const double angle = std::ldexp(std::abs(static_cast<double>(position)), -52);
+      INFO("position " << position << ", feature " << d);
+      CHECK(std::abs(static_cast<double>(y[d]) - expected[d]) <= std::sqrt(2.0) * (8 * epsilon + angle));
+    }
+  }
+}
+
+TEMPLATE_TEST_CASE("a negative position turns as far as its opposite, the other way, bit for bit", "", float, double) {
+  const dca::RotaryEmbedding rope(dca::plain_frequencies(12, 10000.0),
+                                  GENERATE(dca::RopePairing::half, dca::RopePairing::interleaved));
+  for (const Index position : edge_positions(62)) {
+    INFO("position " << position);
+    CHECK(dca_test::same_bits(turned<TestType>(rope, position), turned<TestType>(rope, -position, true)));
+  }
+}
+
+TEMPLATE_TEST_CASE("the highest and the lowest position that there are turn by their angle", "", float, double) {
+  const dca_test::reference::Rope slow{{0x1p-62, 0x1p-55, 0x1p-50}};
+  const dca::RotaryEmbedding rope({.inv_freq = slow.inv_freq});
+  const double epsilon = static_cast<double>(std::numeric_limits<TestType>::epsilon());
+  for (const Index position : {highest, highest - 4095, lowest, lowest + 1, lowest + 4096}) {
+    const std::vector<TestType> y = turned<TestType>(rope, position);
+    const std::vector<double> ones(6, 1.0);
+    const auto expected = dca_test::reference::rotated(ones.data(), 6, slow, position);
+    for (std::size_t d = 0; d < 6; ++d) {
+      INFO("position " << position << ", feature " << d);
+      CHECK(std::abs(static_cast<double>(y[d]) - expected[d]) <= 8 * epsilon + std::ldexp(1.0, 13 - 52));
+    }
+  }
+}
+
+TEMPLATE_TEST_CASE("how a position turns does not depend on those before it", "", float, double) {
+  const dca::RotaryEmbedding rope(dca::plain_frequencies(12, 10000.0));
+  dca_test::Random random;
+  std::vector<Index> positions = edge_positions(62);
+  for (int k = 0; k < 300; ++k) positions.push_back(random.integer(-5000, 5000));
+  positions.insert(positions.end(), {lowest, highest, lowest + 1, -1, 0});
+  for (std::size_t k = positions.size() - 1; k > 0; --k) {
+    std::swap(positions[k], positions[static_cast<std::size_t>(random.integer(0, static_cast<Index>(k)))]);
+  }
+  std::vector<TestType> x(positions.size() * 12, TestType{1});
+  dca::rotate(rope, std::span<const Index>(positions), dca::contiguous(x.data(), {std::ssize(positions), 1, 12}));
+  for (std::size_t k = 0; k < positions.size(); ++k) {
+    const auto row = x.begin() + static_cast<Index>(k * 12);
+    INFO("position " << positions[k] << " after " << positions[k > 0 ? k - 1 : 0]);
+    CHECK(dca_test::same_bits(turned<TestType>(rope, positions[k]), std::vector<TestType>(row, row + 12)));
+  }
 }

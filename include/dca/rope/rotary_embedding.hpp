@@ -32,7 +32,7 @@ class RotaryEmbedding {
     digit_turns_.resize(static_cast<std::size_t>(digits * base * turn_size()));
     for (Index k = 0; k < digits; ++k) {
       for (Index digit = 0; digit < base; ++digit) {
-        const Index position = digit * place_value(k);
+        const Magnitude position = static_cast<Magnitude>(digit) * place_value(k);
         write_turn(position, digit_turns_.data() + turn_offset(position, k));
       }
     }
@@ -46,11 +46,14 @@ class RotaryEmbedding {
  private:
   friend class RotaryAngles;
 
+  /// |position|, for any Index: angles of -p are those of p with another sign, and so are their rounding errors.
+  using Magnitude = std::uint64_t;
+
   static constexpr Index base = 16, digits = 3;  // those of a position that have tables; base is a power of two
 
-  static constexpr Index place_value(Index k) {
-    Index value = 1;
-    for (; k > 0; --k) value *= base;
+  static constexpr Magnitude place_value(Index k) {
+    Magnitude value = 1;
+    for (; k > 0; --k) value *= static_cast<Magnitude>(base);
     return value;
   }
 
@@ -59,7 +62,7 @@ class RotaryEmbedding {
   Index turn_size() const { return 3 * pairs(); }
 
   /// A turn: angles, cosines and sines of one position, three runs of a value per pair.
-  void write_turn(Index position, double* turn) const {
+  void write_turn(Magnitude position, double* turn) const {
     if (position == 0) {  // the start of every position below 4096
       std::fill_n(turn, turn_size(), 0.0);
       std::fill_n(turn + pairs(), pairs(), 1.0);
@@ -74,8 +77,8 @@ class RotaryEmbedding {
   }
 
   /// Where the turn of digit k of a position, counted from the lowest, is in digit_turns_.
-  Index turn_offset(Index position, Index k) const {
-    return (k * base + position / place_value(k) % base) * turn_size();
+  Index turn_offset(Magnitude position, Index k) const {
+    return (k * base + static_cast<Index>(position / place_value(k) % static_cast<Magnitude>(base))) * turn_size();
   }
 
   RopeFrequencies frequencies_;
@@ -92,29 +95,35 @@ class RotaryAngles {
 
   RotaryAngles(const RotaryEmbedding& rope, double* workspace)
       : rope_(rope), turns_(workspace), angle_(workspace + digits * rope.turn_size()) {
-    std::fill_n(places_, digits, Index{-1});
+    std::fill_n(places_, digits, ~Magnitude{0});  // has digits, and is the place of no position
   }
 
-  /// Writes cos and sin of position * inv_freq[m] for each pair m.
+  /// Writes cos and sin of position * inv_freq[m] for each pair m. Any position will do; beyond 2^53, to either side,
+  /// it is taken as the nearest double.
   template <class T>
   void operator()(Index position, T* cosine, T* sine) {
-    const double* const rest = turn_without(1, position);
-    if constexpr (sizeof(T) > sizeof(float)) write_angles(position, angle_);
-    add(angle_, rest, digit_turn(position, 0), cosine, sine);
+    const bool backwards = position < 0;
+    const Magnitude magnitude = backwards ? -static_cast<Magnitude>(position) : static_cast<Magnitude>(position);
+    const double* const rest = turn_without(1, magnitude);
+    if constexpr (sizeof(T) > sizeof(float)) write_angles(magnitude, angle_);
+    add(angle_, rest, digit_turn(magnitude, 0), cosine, sine);
+    if (!backwards) return;
+    for (Index m = 0; m < rope_.pairs(); ++m) sine[m] = -sine[m];
   }
 
  private:
+  using Magnitude = RotaryEmbedding::Magnitude;
   static constexpr Index digits = RotaryEmbedding::digits;
 
-  const double* digit_turn(Index position, Index k) const {
+  const double* digit_turn(Magnitude position, Index k) const {
     return rope_.digit_turns_.data() + rope_.turn_offset(position, k);
   }
 
   /// The turn of a position with its lowest `count` digits, 1 to `digits` of them, 0: made where it is not the last
   /// one.
-  const double* turn_without(Index count, Index position) {
+  const double* turn_without(Index count, Magnitude position) {
     double* const turn = turns_ + (count - 1) * rope_.turn_size();
-    const Index place = position - position % RotaryEmbedding::place_value(count);
+    const Magnitude place = position - position % RotaryEmbedding::place_value(count);
     if (places_[count - 1] == place) return turn;
     places_[count - 1] = place;
     if (count == digits) {
@@ -128,7 +137,7 @@ class RotaryAngles {
   }
 
   /// Apart from add, through memory: a compiler that fused product and difference would leave nothing to correct.
-  void write_angles(Index position, double* angle) const {
+  void write_angles(Magnitude position, double* angle) const {
     for (Index m = 0; m < rope_.pairs(); ++m) {
       angle[m] = static_cast<double>(position) * rope_.frequencies_.inv_freq[static_cast<std::size_t>(m)];
     }
@@ -155,9 +164,9 @@ class RotaryAngles {
   }
 
   const RotaryEmbedding& rope_;
-  double* turns_;         // of the last position without its lowest digit, without its lowest two, without all three
-  double* angle_;         // of the position at hand
-  Index places_[digits];  // those positions
+  double* turns_;  // of the last position without its lowest digit, without its lowest two, without all three
+  double* angle_;  // of the position at hand
+  Magnitude places_[digits];  // those positions
 };
 
 }  // namespace dca
