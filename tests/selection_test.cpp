@@ -134,6 +134,61 @@ TEMPLATE_TEST_CASE("a key that a query looks for is found wherever it stands", "
   }
 }
 
+TEST_CASE("of blocks that tie the nearer ones are chosen, besides the first") {
+  Random random;
+  Inputs<float> in({1, 40, 700, 1, 1, 16, 16}, random);
+  for (std::size_t k = 16; k < in.key.size(); ++k) in.key[k] = in.key[k - 16];  // all keys alike
+  const auto attention = make_chunked<dca::DualChunkAttention<float>>(chunks, 0);
+  for (const double trust : {1.0, 0.0}) {
+    for (const auto& [query, blocks] :
+         select(attention, in, TopBlocks{.keys = 80, .block = 20, .trust_in_bound = trust}).chosen) {
+      const Index all = (query.keys.last + 19) / 20;
+      CHECK(blocks == std::vector<Index>{0, all - 3, all - 2, all - 1});
+    }
+  }
+}
+
+TEMPLATE_TEST_CASE("each kv_head chooses for itself, as it does alone", "", float, double) {
+  Random random;
+  const auto attention = make_chunked<dca::DualChunkAttention<TestType>>(chunks, 16);
+  const TopBlocks policy{.keys = 96, .block = 16};
+  for (const Index q_len : {1, 60}) {
+    const Inputs<TestType> in({1, q_len, 700, 2, 2, 16, 16}, random);
+    const auto both = select(attention, in, policy);
+    for (std::size_t head = 0; head < 2; ++head) {
+      Inputs<TestType> alone = in;
+      alone.sizes.heads = alone.sizes.kv_heads = 1;
+      for (auto* x : {&alone.query, &alone.key, &alone.value}) {
+        for (std::size_t k = 0; k < x->size() / 2; ++k) (*x)[k] = (*x)[k / 16 * 32 + head * 16 + k % 16];
+        x->resize(x->size() / 2);
+      }
+      const auto expected = select(attention, alone, policy);
+      for (std::size_t k = 0; k < expected.outputs.out.size(); ++k) {
+        REQUIRE(both.outputs.out[k / 16 * 32 + head * 16 + k % 16] == expected.outputs.out[k]);
+      }
+      for (std::size_t k = 0; k < expected.skipped.size(); ++k) {
+        REQUIRE(both.skipped[2 * k + head] == expected.skipped[k]);
+      }
+    }
+  }
+}
+
+TEMPLATE_TEST_CASE("the bound of what was skipped is reached where keys reach theirs", "", float, double) {
+  // Each block has keys of both signs, and queries point to one of them: its bound is that key's logit.
+  Random random;
+  Inputs<TestType> in({1, 1, 700, 1, 1, 16, 16}, random);
+  for (std::size_t k = 0; k < in.key.size(); ++k) {
+    in.query[k % 16] = TestType(k % 2 == 0 ? 1 : -1);
+    in.key[k] = in.query[k % 16] * TestType(k / 16 % 2 == 0 ? 2 : -2);
+  }
+  const auto attention = make_chunked<dca::DualChunkAttention<TestType>>(chunks, 0);
+  const auto exact = run(attention, in);
+  const auto some = select(attention, in, TopBlocks{.keys = 96, .block = 16});
+  const double left_out = -std::expm1(static_cast<double>(some.outputs.lse[0] - exact.lse[0]));
+  // Half of the keys that were left out add nearly nothing, and are counted as if they had that logit too.
+  CHECK(static_cast<double>(some.skipped[0]) == Approx(2 * left_out / (1 + left_out)).epsilon(0.01));
+}
+
 TEMPLATE_TEST_CASE("what was skipped is bounded from above", "", float, double) {
   for (const double cap : {0.0, 3.0}) {
     Random random(static_cast<std::uint64_t>(cap));
