@@ -5,6 +5,7 @@
 
 #include "support/caches.hpp"
 #include "support/catch.hpp"
+#include "support/skip.hpp"
 
 #if defined(__has_feature)
 #if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) || __has_feature(memory_sanitizer)
@@ -64,7 +65,7 @@ bool allocations_are_counted() {
 #ifdef DCA_TEST_COUNTS_ALLOCATIONS
   return true;
 #else
-  WARN("SKIPPED: allocations are counted under glibc only, and not under sanitizers");
+  skip("allocations are counted under glibc only, and not under sanitizers");
   return false;
 #endif
 }

@@ -11,12 +11,17 @@
 #include "open_model.hpp"
 #include "sanitized.hpp"
 #include "support/catch.hpp"
+#include "support/skip.hpp"
 
 using namespace dca_lm_test;
 
 namespace {
 
-constexpr const char* golden_path = DCA_LM_GOLDEN;
+#if defined(__GNUC__) && !defined(__OPTIMIZE__)
+constexpr bool is_optimised = false;
+#else
+constexpr bool is_optimised = true;
+#endif
 
 /// The model that was asked for by name, or nullptr.
 const char* given_model() {
@@ -26,22 +31,25 @@ const char* given_model() {
 
 std::string model_path() { return given_model() != nullptr ? given_model() : DCA_LM_DEFAULT_MODEL; }
 
-/// Whether there is nothing to compare, which the output tells.
+/// Whether this run has nothing to compare, which the output tells.
 bool is_skipped() {
-  // There these take minutes, and reach no code that the tests with tiny models do not.
-  if (is_sanitized) std::cout << "SKIPPED: compiled with a sanitizer" << std::endl;
+  if (is_sanitized) {
+    // There these take minutes, and reach no code that the tests with tiny models do not.
+    dca_test::skip("compiled with a sanitizer");
+    return true;
+  }
+  if (!is_optimised) {
+    dca_test::skip("compiled without optimisation");
+    return true;
+  }
   // A model that was asked for by name has to be there.
-  const bool no_model = given_model() == nullptr && !std::filesystem::exists(model_path());
-  const bool no_golden = !std::filesystem::exists(golden_path);
-  if (!is_sanitized && no_model)
-    std::cout << "SKIPPED: no SmolLM2: script/demo fetches it, DCA_LM_MODEL names it" << std::endl;
-  if (!is_sanitized && no_golden)
-    std::cout << "SKIPPED: no shared/golden/smollm2.json beside the repository" << std::endl;
-  return is_sanitized || no_model || no_golden;
+  if (given_model() != nullptr || std::filesystem::exists(model_path())) return false;
+  dca_test::skip("no SmolLM2: script/fetch-model fetches it, DCA_LM_MODEL names it");
+  return true;
 }
 
 nlohmann::json golden() {
-  std::ifstream file(golden_path);
+  std::ifstream file(DCA_LM_GOLDEN);
   return nlohmann::json::parse(file);
 }
 
