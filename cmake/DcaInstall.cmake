@@ -16,3 +16,15 @@ write_basic_package_version_file(
   ARCH_INDEPENDENT)
 install(FILES ${PROJECT_BINARY_DIR}/dca-config.cmake ${PROJECT_BINARY_DIR}/dca-config-version.cmake
         DESTINATION ${DCA_PACKAGE_DIR})
+
+# For pkg-config, and found wherever the tree is moved: paths start at the file's own folder, unless they were given as
+# absolute ones.
+set(DCA_PC_PREFIX ${CMAKE_INSTALL_PREFIX})
+set(DCA_PC_INCLUDEDIR ${CMAKE_INSTALL_FULL_INCLUDEDIR})
+if(NOT IS_ABSOLUTE "${CMAKE_INSTALL_INCLUDEDIR}" AND NOT IS_ABSOLUTE "${CMAKE_INSTALL_DATADIR}")
+  file(RELATIVE_PATH up /${CMAKE_INSTALL_DATADIR}/pkgconfig /)
+  string(REGEX REPLACE "/$" "" DCA_PC_PREFIX "\${pcfiledir}/${up}")
+  set(DCA_PC_INCLUDEDIR "\${prefix}/${CMAKE_INSTALL_INCLUDEDIR}")
+endif()
+configure_file(${PROJECT_SOURCE_DIR}/cmake/dca.pc.in ${PROJECT_BINARY_DIR}/dca.pc @ONLY)
+install(FILES ${PROJECT_BINARY_DIR}/dca.pc DESTINATION ${CMAKE_INSTALL_DATADIR}/pkgconfig)
