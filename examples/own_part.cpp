@@ -1,4 +1,4 @@
-// A remapping of your own in 40 lines. ReRoPE (Su 2023): near keys at their true distance, all others at `window`, so
+// A remapping of your own in 25 lines. ReRoPE (Su 2023): near keys at their true distance, all others at `window`, so
 // that no query ever meets a relative position beyond it. Checked against the definition, written as a double loop.
 #include <dca/dca.hpp>
 #include <iostream>

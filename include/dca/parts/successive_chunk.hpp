@@ -6,8 +6,8 @@
 
 namespace dca {
 
-/// The keys of the chunk before the query's. The first local_window queries of a chunk see them at their true distance;
-/// for later ones the query's position stops at chunk_size (inclusive).
+/// The keys of the chunk before the query's. The first local_window + 1 queries of a chunk see them at their true
+/// distance; for later ones the query's position stops at chunk_size (inclusive).
 struct SuccessiveChunk {
   using Layout = ChunkLayout;
   using KeyPlacement = ChunkOffset;
