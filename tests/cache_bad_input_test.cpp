@@ -236,6 +236,123 @@ TEST_CASE("copies beyond a block") {
   check_refused<UserPool>("dca: tokens: -1", [](UserPool& h) { h.pool.copy_tokens(0, 1, -1); });
 }
 
+namespace {
+
+/// Blocks 0 to 3 of a pool of 5 in use, with summaries of 16 keys in blocks of 4: `blocks` holds 9 tokens, and what
+/// comes next belongs to the same summary.
+struct SummarisedPool {
+  Pool pool{make_attention().placed_keys(), {2, 8, 8, 16}, 5, 4};
+  std::vector<Index> blocks{0, 1, 2, 3};
+  SummarisedPool() {
+    for (int k = 0; k < 4; ++k) pool.take();
+    append({{blocks, 0}}, 9);
+  }
+  void append(const std::vector<dca::BlockTable>& tables, Index count) {
+    const auto batch = static_cast<Index>(tables.size());
+    pool.append(Eigen::DefaultDevice{}, tables, rows({batch, count, 2, 8}), rows({batch, count, 2, 8}));
+  }
+  std::vector<float> state() const {
+    const std::vector<dca::BlockTable> tables{{blocks, 9}};
+    std::vector<float> all = result_of(dca::PagedKeyValues<Pool>(pool, tables));
+    all.resize(all.size() + 3 * 8);
+    pool.read_summary(tables[0], 0, 0, all.data() + all.size() - 3 * 8);
+    return all;
+  }
+};
+
+/// A pool of 2 blocks of `block_size`, one of them in use.
+Pool pool_of(const Attention& attention, const dca::CacheShape& of, Index block_size = 4) {
+  Pool pool(attention.placed_keys(), of, 2, block_size);
+  pool.take();
+  return pool;
+}
+
+void check_copy_refused(const std::string& message, const Pool& other) {
+  check_refused<UserPool>(message, [&](UserPool& h) { h.pool.copy_tokens_from(other, 0, 1, 4); });
+}
+
+}  // namespace
+
+TEST_CASE("earlier blocks of a summary that goes on are checked before anything is written") {
+  for (const Index block : {Index{5}, Index{-7}, Index{1000000}, huge}) {
+    check_refused<SummarisedPool>("dca: block_table: block " + std::to_string(block) + "; must be from 0 to 4",
+                                  [&](SummarisedPool& h) {
+                                    const std::vector<Index> blocks{0, block, 2, 3};
+                                    h.append({{blocks, 9}}, 5);
+                                  });
+  }
+  check_refused<SummarisedPool>("dca: block_table: block 4 is free", [](SummarisedPool& h) {
+    const std::vector<Index> blocks{0, 4, 2, 3};
+    h.append({{blocks, 9}}, 5);
+  });
+  check_refused<SummarisedPool>("dca: block_table: block 3 stands twice", [](SummarisedPool& h) {
+    const std::vector<Index> blocks{0, 3, 2, 3};
+    h.append({{blocks, 9}}, 5);
+  });
+  check_refused<SummarisedPool>("dca: block_table: block 2 stands twice", [](SummarisedPool& h) {
+    // The second sequence reads what the first writes.
+    const std::vector<Index> others{2, 3};
+    h.append({{h.blocks, 9}, {others, 4}}, 1);
+  });
+}
+TEST_CASE("earlier blocks of a summary may be shared") {
+  SummarisedPool held;
+  held.pool.share(0);
+  held.pool.share(1);
+  held.append({{held.blocks, 9}}, 5);
+  CHECK(!std::isnan(held.state().back()));
+}
+TEST_CASE("reading a block that is free") {
+  check_refused<UserPool>("dca: block_table: block 3 is free", [](UserPool& h) {
+    const std::vector<Index> blocks{0, 3};
+    const std::vector<dca::BlockTable> tables{{blocks, 5}};
+    dca::PagedKeyValues<Pool>(h.pool, tables);
+  });
+}
+TEST_CASE("copying into a block that others use, or onto itself") {
+  check_refused<UserPool>("dca: block_table: block 1 has 2 users", [](UserPool& h) {
+    h.pool.share(1);
+    try {
+      h.pool.copy_tokens(0, 1, 2);
+    } catch (...) {
+      h.pool.give_back(1);
+      throw;
+    }
+  });
+  check_refused<UserPool>("dca: to: 1; must be another block", [](UserPool& h) { h.pool.copy_tokens(1, 1, 2); });
+}
+TEST_CASE("copying from a pool of another shape") {
+  const Attention attention = make_attention();
+  check_copy_refused("dca: other: kv_heads 1; must be that of this pool, 2", pool_of(attention, {1, 8, 8}));
+  check_copy_refused("dca: other: head_dim 16", pool_of(attention, {2, 16, 8}));
+  check_copy_refused("dca: other: v_head_dim 4", pool_of(attention, {2, 8, 4}));
+  check_copy_refused("dca: other: summary_block 16; must be that of this pool, 0", pool_of(attention, {2, 8, 8, 16}));
+  check_refused<SummarisedPool>("dca: other: summary_block 0", [&](SummarisedPool& h) {
+    h.pool.copy_tokens_from(pool_of(attention, {2, 8, 8}), 0, 3, 4);
+  });
+  check_refused<SummarisedPool>("dca: other: summary_block 4", [&](SummarisedPool& h) {
+    h.pool.copy_tokens_from(pool_of(attention, {2, 8, 8, 4}), 0, 3, 4);
+  });
+}
+TEST_CASE("copying from a pool whose keys are placed otherwise") {
+  check_copy_refused("dca: other: made for another chunk layout; must be that of this pool",
+                     pool_of(other({6, 3}), shape));
+  check_copy_refused("dca: other: made for another rotary embedding", pool_of(other(chunks, 10001.0), shape));
+  check_copy_refused("dca: other: made for another rotary embedding", pool_of(other(chunks, 10000.0, true), shape));
+}
+TEST_CASE("copying to a block that cannot stand where the other does") {
+  check_refused<SummarisedPool>(
+      "dca: from: block 1 starts 6 tokens after a multiple of summary_block; must be a "
+      "multiple of 4",
+      [](SummarisedPool& h) {
+        Pool sixes(make_attention().placed_keys(), {2, 8, 8, 16}, 2, 6);
+        const std::vector<Index> blocks{sixes.take(), sixes.take()};
+        const std::vector<dca::BlockTable> tables{{blocks, 0}};
+        sixes.append(Eigen::DefaultDevice{}, tables, rows({1, 12, 2, 8}), rows({1, 12, 2, 8}));
+        h.pool.copy_tokens_from(sixes, 1, 3, 4);
+      });
+}
+
 TEST_CASE("a cache made for another chunk layout") {
   for (const dca::ChunkConfig config : {dca::ChunkConfig{6, 3}, {7, 3}}) {
     check_call_refused("dca: cache: made for another chunk layout", other(config), {2, 1, 4, 8}, {2, 1, 4, 8});

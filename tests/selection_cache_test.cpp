@@ -137,6 +137,93 @@ TEST_CASE("a cache that grows, or is copied from, keeps its summaries") {
   CHECK(same_bits(answer(cache, 1, in, 655).outputs, fresh_answer(in, 655).outputs));
 }
 
+namespace {
+
+using Pool = dca::BlockPool<float>;
+
+/// Tokens [first, first + count) of `in` after `first` tokens in `blocks`.
+void append_to(Pool& pool, const std::vector<Index>& blocks, const Inputs<float>& in, Index first, Index count) {
+  const std::vector<dca::BlockTable> tables{{blocks, first}};
+  pool.append(Eigen::DefaultDevice{}, tables, rows_of(in.operands().key, first, count),
+              rows_of(in.operands().value, first, count));
+}
+
+std::vector<Index> take(Pool& pool, Index count) {
+  std::vector<Index> blocks;
+  for (Index b = 0; b < count; ++b) blocks.push_back(pool.take());
+  return blocks;
+}
+
+}  // namespace
+
+TEST_CASE("blocks copied between pools of any block sizes keep their summaries") {
+  Random random;
+  const auto attention = make_attention<float>();
+  const Inputs<float> in({1, 1, 400, 2, 1, 16, 16}, random);
+  for (const auto& [from_size, to_size] : {std::pair<Index, Index>{16, 16}, {20, 20}, {8, 20}, {20, 8}, {100, 37}}) {
+    Pool from(attention.placed_keys(), shape_of(in.sizes), 80, from_size);
+    Pool to(attention.placed_keys(), shape_of(in.sizes), 80, to_size);
+    const std::vector<Index> theirs = take(from, 400 / from_size), mine = take(to, 400 / to_size + 1);
+    append_to(from, theirs, in, 0, 400 / from_size * from_size);
+    // As many blocks as stand at the same places, then the rest.
+    const Index common = from_size == to_size ? 400 / to_size : 1, size = std::min(from_size, to_size);
+    for (Index b = 0; b < common; ++b) {
+      const auto k = static_cast<std::size_t>(b);
+      to.copy_tokens_from(from, theirs[k], mine[k], size);
+    }
+    const Index copied = common * size;
+    if (copied < 400) append_to(to, mine, in, copied, 400 - copied);
+    const std::vector<dca::BlockTable> tables{{mine, 400}};
+    const auto actual = select_on(attention, in, dca::PagedKeyValues<Pool>(to, tables), policy);
+    INFO("from " << from_size << " to " << to_size);
+    CHECK(same_choices(actual, fresh_answer(in, 400)));
+    CHECK(same_bits(actual.outputs, fresh_answer(in, 400).outputs));
+    CHECK(actual.skipped == fresh_answer(in, 400).skipped);
+  }
+}
+
+TEST_CASE("a block whose summaries are those of another place is refused") {
+  Random random;
+  const auto attention = make_attention<float>();
+  const Inputs<float> in({1, 1, 200, 2, 1, 16, 16}, random);
+  // Blocks of 20 tokens begin 0, 20, 16, 12, 8, 4 tokens after a multiple of 24; blocks of 8 are cut alike.
+  for (const Index block_size : {20, 8}) {
+    Pool pool(attention.placed_keys(), shape_of(in.sizes), 40, block_size);
+    const std::vector<Index> blocks = take(pool, 6);
+    append_to(pool, blocks, in, 0, 6 * block_size);
+    std::vector<Index> moved = blocks;
+    std::swap(moved[1], moved[2]);
+    const Index copy = pool.take();
+    pool.copy_tokens(blocks[2], copy, block_size);
+    std::vector<Index> copied = blocks;
+    copied[1] = copy;
+    copied[5] = pool.take();
+    pool.copy_tokens(blocks[4], copied[5], block_size - 1);
+    const auto view = [&](const std::vector<Index>& of) {
+      const std::vector<dca::BlockTable> tables{{of, 2 * block_size}};
+      return dca::PagedKeyValues<Pool>(pool, tables).sequences();
+    };
+    INFO("block_size " << block_size);
+    CHECK(view(blocks) == 1);
+    if (block_size == 8) {
+      CHECK(view(moved) == 1);
+      CHECK(view(copied) == 1);
+      append_to(pool, copied, in, 6 * block_size - 1, 1);
+    } else {
+      CHECK_THROWS_WITH(view(moved), contains("dca: block_table: block 2 as number 1; its summaries"));
+      CHECK_THROWS_WITH(view(copied), contains("dca: block_table: block 6 as number 1; its summaries"));
+      CHECK_THROWS_WITH(append_to(pool, copied, in, 6 * block_size - 1, 1), contains("block 7 as number 5"));
+    }
+    // A block that is taken again has no place yet.
+    pool.give_back(blocks[5]);
+    const Index again = pool.take();
+    REQUIRE(again == blocks[5]);
+    std::vector<Index> shorter{blocks[0], again};
+    append_to(pool, shorter, in, block_size, block_size);
+    CHECK(view(shorter) == 1);
+  }
+}
+
 TEST_CASE("a sequence chooses the same in any batch, on any number of threads") {
   Random random;
   const auto attention = make_attention<float>();

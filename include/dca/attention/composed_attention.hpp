@@ -154,14 +154,8 @@ class ComposedAttention {
     if constexpr (has_placed_keys<Source>) {
       static_assert(std::is_same_v<typename Source::KeyPlacement, KeyPlacement>,
                     "the cache's keys are not placed as this operator places them: use its make_cache");
-      const RotaryEmbedding& rope = source.placement().rope;
-      if (!(source.placement().chunks == config_.chunks)) {
-        detail::fail("cache", "made for another chunk layout", "must be that of the operator");
-      }
-      if (rope.inv_freq() != config_.rope.inv_freq() || rope.pairing() != config_.rope.pairing()) {
-        detail::fail("cache", "made for another rotary embedding",
-                     "inverse frequencies and pairing must be those of the operator");
-      }
+      const PlacedKeys<KeyPlacement>& placed = source.placement();
+      detail::check_placed("cache", placed, config_.chunks, config_.rope, "the operator");
     }
   }
 

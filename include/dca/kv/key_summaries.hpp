@@ -3,7 +3,9 @@
 
 #include <cmath>
 #include <limits>
+#include <numeric>
 #include <span>
+#include <vector>
 
 #include "dca/device/scratch.hpp"
 #include "dca/kv/storage.hpp"
@@ -61,6 +63,9 @@ class KeySummary {
 /// The summaries of a pool of blocks of tokens. Windows of `window` positions, from position 0 of a sequence on, are
 /// what is summarised; a block of the pool holds a piece of every window that it meets, so that blocks of any size may
 /// be shared and copied with their summaries.
+///
+/// Where the windows cut a block depends on the position of its first token, modulo the window: its phase. Blocks that
+/// are whole windows, or lie within one, are cut alike wherever they stand; others are good for one phase alone.
 template <class T>
 class PoolSummaries {
  public:
@@ -77,6 +82,35 @@ class PoolSummaries {
         checked_product("summary_block", KeySummary<T>::size(features) * static_cast<Index>(sizeof(T)), head_count);
     bytes = checked_product("summary_block", checked_product("summary_block", bytes, pieces_), blocks);
     memory_ = AlignedBytes(bytes);
+    phases_.assign(static_cast<std::size_t>(blocks), Index{unknown});
+  }
+
+  /// Forgets what a block held.
+  void clear(Index block) {
+    if (window_ > 0) phase(block) = unknown;
+  }
+
+  /// Block `block` stands as the b-th of its sequence.
+  void place_block(Index block, Index b) { phase(block) = phase_of(b); }
+
+  /// Throws std::invalid_argument where the summaries of a block are those of another place in a sequence than the
+  /// b-th.
+  void check_place(Index block, Index b) const {
+    if (cut_alike() || phase(block) == unknown || phase(block) == phase_of(b)) return;
+    fail("block_table", "block " + std::to_string(block) + " as number " + std::to_string(b),
+         "its summaries are those of another place: where block_size and summary_block do not divide each other, a "
+         "block keeps its place in a sequence");
+  }
+
+  /// Throws std::invalid_argument where no block of these could stand where block `from` of `other` stands.
+  void check_copy(const PoolSummaries& other, Index from) const {
+    if (window_ == 0 || other.phase(from) == unknown) return;
+    if (const Index step = std::gcd(window_, block_size_); other.phase(from) % step != 0) {
+      fail("from",
+           "block " + std::to_string(from) + " starts " + std::to_string(other.phase(from)) +
+               " tokens after a multiple of summary_block",
+           "must be a multiple of " + std::to_string(step) + ", as blocks of the pool start");
+    }
   }
 
   Index bytes() const { return memory_.size(); }
@@ -97,6 +131,7 @@ class PoolSummaries {
   void copy(const PoolSummaries& other, Index head_count, Index from, Index to) {
     const Index count = std::min(pieces_, other.pieces_) * KeySummary<T>::size(features_);
     for (Index head = 0; head < head_count; ++head) std::copy_n(other.place(from, head, 0), count, place(to, head, 0));
+    if (window_ > 0) phase(to) = other.phase(from);
   }
 
  private:
@@ -106,6 +141,13 @@ class PoolSummaries {
     return block_size % window == 0 ? block_size / window : (block_size + window - 2) / window + 1;
   }
 
+  static constexpr Index unknown = -1;
+
+  bool cut_alike() const { return window_ == 0 || window_ % block_size_ == 0 || block_size_ % window_ == 0; }
+  Index phase_of(Index b) const { return b * block_size_ % window_; }
+  Index& phase(Index block) { return phases_[static_cast<std::size_t>(block)]; }
+  Index phase(Index block) const { return phases_[static_cast<std::size_t>(block)]; }
+
   T* place(Index block, Index head, Index piece) const {
     return reinterpret_cast<T*>(memory_.data()) +
            ((head * blocks_ + block) * pieces_ + piece) * KeySummary<T>::size(features_);
@@ -113,6 +155,7 @@ class PoolSummaries {
 
   Index window_ = 0, blocks_ = 0, block_size_ = 1, pieces_ = 0, features_ = 0;
   AlignedBytes memory_;
+  std::vector<Index> phases_;  // by block
 };
 
 }  // namespace dca::detail

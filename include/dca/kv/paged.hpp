@@ -63,6 +63,7 @@ class BlockPool {
     const Index block = free_.back();
     free_.pop_back();
     users_[index(block)] = 1;
+    summaries_.clear(block);
     return block;
   }
 
@@ -86,8 +87,9 @@ class BlockPool {
 
   /// Writes batch b of key [batch, m, kv_heads, head_dim] (unrotated) and value likewise after the tokens of tables[b],
   /// into blocks that the tables name already; the caller then counts the m tokens. Rank 3 with one table.
-  /// Throws std::invalid_argument, with nothing written, where shapes do not fit, a table is too short, a block is out
-  /// of the pool, not in use, shared with another user, or would be written through two places of the tables.
+  /// Throws std::invalid_argument, with nothing written, where shapes do not fit, a table is too short, a block that is
+  /// to be written or read (those of a summary's earlier keys) is out of the pool or not in use, or one to be written
+  /// is shared with another user or stands at two places of the tables.
   template <class Device, class X, class Y>
   void append(const Device& device, std::span<const BlockTable> tables, TensorView<X> key, TensorView<Y> value) {
     const detail::NewRows<std::remove_const_t<X>, std::remove_const_t<Y>> rows(
@@ -95,6 +97,7 @@ class BlockPool {
     const Index count = rows.key.shape[1];
     ++append_;
     for (const BlockTable& table : tables) check_writable(table, count);
+    for (const BlockTable& table : tables) check_summarisable(table, count);
     for (std::size_t b = 0; b < tables.size(); ++b) {
       const std::span<const Index> blocks = tables[b].blocks;
       detail::store_tokens<K, V>(
@@ -108,17 +111,24 @@ class BlockPool {
     }
   }
 
-  /// Copies the first `tokens` tokens of a block. Throws std::invalid_argument for blocks not in use, and unless
+  /// Copies the first `tokens` tokens of a block, with their summaries; they keep their positions. Throws
+  /// std::invalid_argument for blocks not in use, where `to` has several users or is `from`, and unless
   /// 0 <= tokens <= block_size.
   void copy_tokens(Index from, Index to, Index tokens) { copy_tokens_from(*this, from, to, tokens); }
 
-  /// As copy_tokens, from a block of another pool of the same shape but for the block_size.
+  /// As copy_tokens, from a block of another pool, which may have another block_size. Throws, besides, where the pools
+  /// differ in shape or summary_block, or place keys by another layout or embedding, and where a block of this pool
+  /// could not stand where `from` does.
   void copy_tokens_from(const BlockPool& other, Index from, Index to, Index tokens) {
+    if (&other != this) check_alike(other);
     check_in_use(to);
     other.check_in_use(from);
+    check_sole_user(to);
+    if (&other == this && from == to) detail::fail("to", std::to_string(to), "must be another block than from");
     if (const Index most = std::min(block_size_, other.block_size_); tokens < 0 || tokens > most) {
       detail::fail("tokens", std::to_string(tokens), "must be from 0 to block_size, " + std::to_string(most));
     }
+    summaries_.check_copy(other.summaries_, from);
     for (Index head = 0; head < shape_.kv_heads; ++head) {
       std::copy_n(other.key_row(from, head, 0), tokens * key_units(), key_row(to, head, 0));
       std::copy_n(other.value_row(from, head, 0), tokens * value_units(), value_row(to, head, 0));
@@ -126,10 +136,11 @@ class BlockPool {
     summaries_.copy(other.summaries_, shape_.kv_heads, from, to);
   }
 
-  /// Throws std::invalid_argument where a table does not hold its tokens or names a block out of the pool.
+  /// Throws std::invalid_argument where a table does not hold its tokens, or names a block out of the pool, not in use
+  /// or with summaries of another place.
   void check_readable(const BlockTable& table) const {
     check_holds(table, table.length);
-    for (Index b = 0; b < detail::ceil_div(table.length, block_size_); ++b) check_block(table.blocks[index(b)]);
+    for (Index b = 0; b < detail::ceil_div(table.length, block_size_); ++b) check_readable(table, b);
   }
 
   RowRun<K> keys(const BlockTable& table, Index kv_head, Index first) const {
@@ -176,6 +187,9 @@ class BlockPool {
   template <class Device>
   void summarise(const Device& device, const BlockTable& table, Index count) {
     const Index window = shape_.summary_block, length = table.length + count, first_window = table.length / window;
+    for (Index b = table.length / block_size_; b < detail::ceil_div(length, block_size_); ++b) {
+      summaries_.place_block(table.blocks[index(b)], b);
+    }
     const Index tasks = (detail::ceil_div(length, window) - first_window) * shape_.kv_heads;
     const Index workers = detail::worker_count(device, tasks);
     const Index bytes =
@@ -232,6 +246,24 @@ class BlockPool {
     }
   }
 
+  void check_readable(const BlockTable& table, Index b) const {
+    check_in_use(table.blocks[index(b)]);
+    summaries_.check_place(table.blocks[index(b)], b);
+  }
+
+  void check_sole_user(Index block) const {
+    if (users_[index(block)] > 1) {
+      detail::fail("block_table",
+                   "block " + std::to_string(block) + " has " + std::to_string(users_[index(block)]) + " users",
+                   "a block that is written must have one");
+    }
+  }
+
+  [[noreturn]] static void fail_twice(Index block) {
+    detail::fail("block_table", "block " + std::to_string(block) + " stands twice",
+                 "a block that is written must belong to one place of one sequence");
+  }
+
   /// The blocks that `count` tokens after those of the table go to: in use, of one user, and not written before by this
   /// append.
   void check_writable(const BlockTable& table, Index count) {
@@ -242,16 +274,34 @@ class BlockPool {
     for (Index b = table.length / block_size_; b <= (table.length + count - 1) / block_size_; ++b) {
       const Index block = table.blocks[index(b)];
       check_in_use(block);
-      if (users_[index(block)] > 1) {
-        detail::fail("block_table",
-                     "block " + std::to_string(block) + " has " + std::to_string(users_[index(block)]) + " users",
-                     "a block that is written must have one");
-      }
-      if (written_by_[index(block)] == append_) {
-        detail::fail("block_table", "block " + std::to_string(block) + " stands twice",
-                     "a block that is written must belong to one place of one sequence");
-      }
+      check_sole_user(block);
+      if (written_by_[index(block)] == append_) fail_twice(block);
       written_by_[index(block)] = append_;
+    }
+    if (table.length % block_size_ != 0) {  // it goes on in a block with summaries
+      summaries_.check_place(table.blocks[index(table.length / block_size_)], table.length / block_size_);
+    }
+  }
+
+  /// The blocks before those, as far as they hold keys of the window that goes on: their summaries are made anew.
+  /// After check_writable of all tables.
+  void check_summarisable(const BlockTable& table, Index count) const {
+    const Index window = shape_.summary_block;
+    if (window == 0 || count == 0) return;
+    for (Index b = table.length / window * window / block_size_; b < table.length / block_size_; ++b) {
+      check_readable(table, b);
+      if (written_by_[index(table.blocks[index(b)])] == append_) fail_twice(table.blocks[index(b)]);
+    }
+  }
+
+  void check_alike(const BlockPool& other) const {
+    const CacheShape &mine = shape_, &given = other.shape_;
+    detail::check_equal("other", "kv_heads", given.kv_heads, "this pool", mine.kv_heads);
+    detail::check_equal("other", "head_dim", given.head_dim, "this pool", mine.head_dim);
+    detail::check_equal("other", "v_head_dim", given.v_head_dim, "this pool", mine.v_head_dim);
+    detail::check_equal("other", "summary_block", given.summary_block, "this pool", mine.summary_block);
+    if constexpr (!std::is_same_v<Placement, Unplaced>) {
+      detail::check_placed("other", other.placed_, placed_.chunks, placed_.rope, "this pool");
     }
   }
 
@@ -276,7 +326,8 @@ class PagedKeyValues {
   using Value = typename Pool::Value;
   using KeyPlacement = typename Pool::KeyPlacement;
 
-  /// Throws std::invalid_argument where a table does not hold its tokens or names a block out of the pool.
+  /// Throws std::invalid_argument where a table does not hold its tokens, or names a block out of the pool, not in use
+  /// or with summaries of another place.
   PagedKeyValues(const Pool& pool, std::span<const BlockTable> tables) : pool_(pool), tables_(tables) {
     check_tables();
   }

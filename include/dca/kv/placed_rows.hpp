@@ -3,28 +3,18 @@
 
 #include "dca/device/workers.hpp"
 #include "dca/kv/key_value_source.hpp"
+#include "dca/kv/placed_keys.hpp"
 #include "dca/rope/row_rotator.hpp"
 #include "dca/tensor/checks.hpp"
 
 namespace dca {
 
-/// How the keys of a cache are placed: by which layout, with which embedding. Nothing for unplaced keys.
-template <class Placement>
-struct PlacedKeys {
-  typename Placement::Layout chunks = {};
-  RotaryEmbedding rope;
-
-  Index position(Index j) const { return Placement::position(chunks, j); }
-};
-template <>
-struct PlacedKeys<Unplaced> {};
-
 /// Sizes of what a cache holds for a token. With a summary_block it keeps, besides, a summary of every so many keys,
 /// for policies that choose among blocks by what is in them.
 struct CacheShape {
-  Index kv_heads;
-  Index head_dim;
-  Index v_head_dim;
+  Index kv_heads = 0;  // to be given, as the next two: at least 1
+  Index head_dim = 0;
+  Index v_head_dim = 0;
   Index summary_block = 0;  // keys of a block; 0: no summaries
 };
 

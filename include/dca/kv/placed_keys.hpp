@@ -1,0 +1,37 @@
+// How keys that are rotated already were placed.
+#pragma once
+
+#include "dca/positions/key_placement.hpp"
+#include "dca/rope/rotary_embedding.hpp"
+
+namespace dca {
+
+/// How the keys of a cache are placed: by which layout, with which embedding. Nothing for unplaced keys.
+template <class Placement>
+struct PlacedKeys {
+  typename Placement::Layout chunks = {};
+  RotaryEmbedding rope;
+
+  Index position(Index j) const { return Placement::position(chunks, j); }
+};
+template <>
+struct PlacedKeys<Unplaced> {};
+
+namespace detail {
+
+/// Throws std::invalid_argument unless `placed` keys are where `owner` puts them, by `chunks` and `rope`. Attention
+/// factors may differ: keys are free of them.
+template <class Placement>
+void check_placed(const char* argument, const PlacedKeys<Placement>& placed, const typename Placement::Layout& chunks,
+                  const RotaryEmbedding& rope, const char* owner) {
+  if (!(placed.chunks == chunks)) {
+    fail(argument, "made for another chunk layout", std::string("must be that of ") + owner);
+  }
+  if (placed.rope.inv_freq() != rope.inv_freq() || placed.rope.pairing() != rope.pairing()) {
+    fail(argument, "made for another rotary embedding",
+         std::string("inverse frequencies and pairing must be those of ") + owner);
+  }
+}
+
+}  // namespace detail
+}  // namespace dca
