@@ -52,13 +52,7 @@ class ComposedAttention {
   template <class Device, class Q, class K, class V, class O, BlockSelection<T> Selection = AllChunks>
   void operator()(const Device& device, TensorView<Q> query, TensorView<K> key, TensorView<V> value, TensorView<O> out,
                   const CallOptions<T>& options = {}, const Selection& selection = {}) const {
-    using detail::check_equal;
-    const auto k = detail::checked_view<const K>("key", key, 4, true);
-    const auto v = detail::checked_view<const V>("value", value, 4, true);
-    check_equal("value", "batch", v.shape[0], "key", k.shape[0]);
-    check_equal("value", "length", v.shape[1], "key", k.shape[1]);
-    check_equal("value", "kv_heads", v.shape[2], "key", k.shape[2]);
-    operator()(device, query, DenseKeyValues<std::remove_const_t<K>, std::remove_const_t<V>>(k, v), out, options,
+    operator()(device, query, DenseKeyValues<std::remove_const_t<K>, std::remove_const_t<V>>(key, value), out, options,
                selection);
   }
 
@@ -237,9 +231,8 @@ class ComposedAttention {
 
   template <class Call, class Source>
   static void check_memory(const Call& call, const Source& source, std::span<const T> sinks) {
-    const auto* sink_bytes = reinterpret_cast<const char*>(sinks.data());
     detail::NamedRange inputs[] = {{"query", detail::byte_range(call.query)},
-                                   {"sink_logits", {sink_bytes, sink_bytes + sinks.size_bytes()}},
+                                   {"sink_logits", detail::byte_range(sinks)},
                                    {"key", {nullptr, nullptr}},
                                    {"value", {nullptr, nullptr}}};
     if constexpr (requires { source.memory(); }) {  // memory of the caller's, unlike a cache's own

@@ -75,7 +75,8 @@ void merge_row(std::span<const PartialState<const T>> states, const PartialState
 ///
 /// sink_logits [heads] enter here, once: they shrink out and leave lse alone. States without keys count for nothing,
 /// and if all are, so is the result. A state may be the result itself (same memory and strides), not overlap it
-/// otherwise. Throws std::invalid_argument where there is no state or shapes differ; nothing is written then.
+/// otherwise; sink_logits may not. Throws std::invalid_argument where there is no state, shapes differ or memory is
+/// shared; nothing is written then.
 template <class Device, class T>
 void merge(const Device& device, std::span<const PartialState<const T>> states, PartialState<T> result,
            std::span<const T> sink_logits = {}) {
@@ -85,10 +86,13 @@ void merge(const Device& device, std::span<const PartialState<const T>> states, 
   detail::check_no_self_overlap("result", result.lse);
   detail::check_disjoint("result", detail::byte_range(result.lse), "its out", detail::byte_range(result.out));
   const Extents shape = result.out.shape;
+  const detail::ByteRange out = detail::byte_range(result.out), lse = detail::byte_range(result.lse);
   if (!sink_logits.empty()) {
     detail::check_equal("sink_logits", "size", static_cast<Index>(sink_logits.size()), "heads", shape[2]);
+    for (const detail::ByteRange& written : {out, lse}) {
+      detail::check_disjoint("result", written, "sink_logits", detail::byte_range(sink_logits));
+    }
   }
-  const detail::ByteRange out = detail::byte_range(result.out), lse = detail::byte_range(result.lse);
   std::vector<PartialState<const T>> checked(states.begin(), states.end());
   for (PartialState<const T>& state : checked) {
     state = detail::checked_state("states", state);

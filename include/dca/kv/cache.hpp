@@ -7,7 +7,7 @@ namespace dca {
 
 /// Tokens that a KeyValueCache has room for, per sequence; one that grows takes more when they are used up.
 struct CacheCapacity {
-  Index tokens;
+  Index tokens = 0;  // to be given: at least 1
   bool grows = false;
 };
 

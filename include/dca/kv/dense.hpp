@@ -6,8 +6,8 @@
 
 namespace dca {
 
-/// Unrotated keys [batch, length, kv_heads, head_dim] and values [batch, length, kv_heads, v_head_dim], any strides.
-/// The shapes must agree: the operator that makes it has checked them.
+/// Unrotated keys [batch, length, kv_heads, head_dim] and values [batch, length, kv_heads, v_head_dim], any strides but
+/// that of the features, which are contiguous; both may drop the batch. Refers to their memory.
 template <class K, class V>
 class DenseKeyValues {
  public:
@@ -15,7 +15,13 @@ class DenseKeyValues {
   using Value = V;
   using KeyPlacement = Unplaced;
 
-  DenseKeyValues(TensorView<const K> keys, TensorView<const V> values) : keys_(keys), values_(values) {}
+  /// Throws std::invalid_argument where a tensor has no data or strides that no memory has, or the shapes do not agree.
+  DenseKeyValues(TensorView<const K> keys, TensorView<const V> values)
+      : keys_(detail::checked_view("key", keys, 4, true)), values_(detail::checked_view("value", values, 4, true)) {
+    detail::check_equal("value", "batch", values_.shape[0], "key", keys_.shape[0]);
+    detail::check_equal("value", "length", values_.shape[1], "key", keys_.shape[1]);
+    detail::check_equal("value", "kv_heads", values_.shape[2], "key", keys_.shape[2]);
+  }
 
   RowRun<K> keys(Index batch, Index kv_head, Index first) const { return run(keys_, batch, kv_head, first); }
   RowRun<V> values(Index batch, Index kv_head, Index first) const { return run(values_, batch, kv_head, first); }

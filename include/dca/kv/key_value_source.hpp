@@ -11,9 +11,9 @@ namespace dca {
 /// `count` rows of features, stored as E: row r starts at data + r * stride units (see StorageUnit).
 template <class E>
 struct RowRun {
-  const StorageUnit<E>* data;
-  Index stride;
-  Index count;
+  const StorageUnit<E>* data = nullptr;
+  Index stride = 0;
+  Index count = 0;
 };
 
 /// What the tile loop asks of its keys and values: of how many sequences, how long each is, and runs of rows by

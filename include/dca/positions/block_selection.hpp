@@ -14,10 +14,10 @@ namespace dca {
 /// Queries that share a choice of keys: one sequence, all heads of one kv_head, and neighbouring tokens that see the
 /// same keys through the part.
 struct QueryBlock {
-  Index sequence;    // of the call, counted from 0
-  Index kv_head;     // counted from 0
-  KeyRange queries;  // absolute positions of the queries, [first, last)
-  KeyRange keys;     // absolute positions of the keys to choose from
+  Index sequence = 0;  // of the call, counted from 0
+  Index kv_head = 0;   // counted from 0
+  KeyRange queries{};  // absolute positions of the queries, [first, last)
+  KeyRange keys{};     // absolute positions of the keys to choose from
 };
 
 /// A set of key blocks: block b holds the keys [b * block_size, (b + 1) * block_size), as far as they are in `keys`.
@@ -25,14 +25,19 @@ class BlockSet {
  public:
   static constexpr Index word_bits = 64;
 
-  /// Words of a set of the blocks below key `last`.
+  /// Words of a set of the blocks below key `last`. Throws std::invalid_argument where block_size < 1.
   static constexpr Index words(Index last, Index block_size) {
-    return detail::ceil_div(detail::ceil_div(last, block_size), word_bits);
+    if (block_size < 1) fail_block_size(block_size);
+    return detail::ceil_div(detail::ceil_div(std::max<Index>(last, 0), block_size), word_bits);
   }
 
-  /// A set in the memory of words(keys.last, block_size) words.
+  /// A set in the memory of words(keys.last, block_size) words. Throws std::invalid_argument where block_size < 1, or
+  /// there are keys to choose from before position 0 or without memory.
   BlockSet(std::uint64_t* memory, Index block_size, KeyRange keys)
-      : words_(memory), block_size_(block_size), keys_(keys) {}
+      : words_(memory), block_size_(block_size), keys_(keys) {
+    if (block_size < 1) fail_block_size(block_size);
+    if (!keys.empty() && (keys.first < 0 || memory == nullptr)) fail_keys();
+  }
 
   Index block_size() const { return block_size_; }
   /// Blocks that hold a key to choose from are [first_block, last_block).
@@ -52,19 +57,31 @@ class BlockSet {
     for (Index block = wanted.first / block_size_; block * block_size_ < wanted.last; ++block) add(block);
   }
 
-  bool contains(Index block) const { return (words_[block / word_bits] >> (block % word_bits) & 1) != 0; }
+  /// Whether a block was added; no other block is in the set.
+  bool contains(Index block) const { return block >= first_block() && block < last_block() && bit(block); }
 
   /// The first run of keys of chosen blocks in `within`; empty where there is none.
   KeyRange first_run(KeyRange within) const {
     const Index end = std::min(within.last, keys_.last);
     Index block = std::max(within.first, keys_.first) / block_size_;
-    while (block * block_size_ < end && !contains(block)) ++block;
+    while (block * block_size_ < end && !bit(block)) ++block;
     const Index first = std::max({within.first, keys_.first, block * block_size_});
-    while (block * block_size_ < end && contains(block)) ++block;
+    while (block * block_size_ < end && bit(block)) ++block;
     return {first, std::min(end, block * block_size_)};
   }
 
  private:
+  /// Of a block below last_block().
+  bool bit(Index block) const { return (words_[block / word_bits] >> (block % word_bits) & 1) != 0; }
+
+  [[noreturn]] static void fail_block_size(Index block_size) {
+    detail::fail("block_size", std::to_string(block_size), "must be at least 1");
+  }
+  [[noreturn]] void fail_keys() const {
+    detail::fail("keys", "[" + std::to_string(keys_.first) + ", " + std::to_string(keys_.last) + ")",
+                 "must be from 0 on, with memory for their blocks");
+  }
+
   std::uint64_t* words_;
   Index block_size_;
   KeyRange keys_;
@@ -74,14 +91,14 @@ class BlockSet {
 /// keys may not all be there yet, has an infinite estimate.
 template <class T>
 struct RankedBlock {
-  T importance;
-  Index block;
+  T importance{};
+  Index block = 0;
 };
 
 /// What queries visited, for inspection.
 struct ChosenBlocks {
-  QueryBlock query;
-  std::vector<Index> blocks;  // ascending
+  QueryBlock query{};
+  std::vector<Index> blocks{};  // ascending
 };
 
 /// A policy without a choice: every key is visited, and the result is exact.

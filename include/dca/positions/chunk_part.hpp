@@ -10,8 +10,8 @@ namespace dca {
 
 /// Absolute key positions [first, last), counted from 0; empty where first >= last.
 struct KeyRange {
-  Index first;
-  Index last;
+  Index first = 0;
+  Index last = 0;
 
   constexpr bool empty() const { return first >= last; }
   friend constexpr bool operator==(const KeyRange&, const KeyRange&) = default;

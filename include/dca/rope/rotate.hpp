@@ -4,7 +4,7 @@
 #include <span>
 
 #include "dca/rope/rotary_embedding.hpp"
-#include "dca/tensor/tensor_view.hpp"
+#include "dca/tensor/checks.hpp"
 
 namespace dca {
 namespace detail {
@@ -28,31 +28,25 @@ void turn_pairs(const X* x, Index x_distance, const T* __restrict cosine, const 
 
 template <class T>
 void rotate_rows(const RotaryEmbedding& rope, std::span<const Index> positions, TensorView<T> x, bool forward) {
-  const int rank = x.shape.rank();
-  if (rank != 3 && rank != 4) fail("x", "rank " + std::to_string(rank), "must be 3 or 4");
-  const auto size = [&](int k) { return k + rank - 4 < 0 ? 1 : x.shape[k + rank - 4]; };
-  const auto stride = [&](int k) { return k + rank - 4 < 0 ? 0 : x.strides[k + rank - 4]; };
-  if (static_cast<Index>(positions.size()) != size(1)) {
-    fail("positions", std::to_string(positions.size()) + " values",
-         "must be one per row of x, " + std::to_string(size(1)));
+  x = checked_view("x", x, 4, true);
+  check_no_self_overlap("x", x);
+  check_equal("positions", "size", static_cast<Index>(positions.size()), "x's rows", x.shape[1]);
+  if (rope.rotary_dim() > x.shape[3]) {
+    fail("rotary_dim", std::to_string(rope.rotary_dim()), "must be at most head_dim, " + std::to_string(x.shape[3]));
   }
-  if (rope.rotary_dim() > size(3)) {
-    fail("rotary_dim", std::to_string(rope.rotary_dim()), "must be at most head_dim, " + std::to_string(size(3)));
-  }
-  if (stride(3) != 1 && size(3) > 1) fail("x", "head_dim stride " + std::to_string(stride(3)), "must be 1");
   using Scalar = RotationScalar<T>;
   const Index pairs = rope.rotary_dim() / 2;
   std::vector<double> workspace(static_cast<std::size_t>(RotaryAngles::workspace(rope)));
   std::vector<Scalar> cosine(static_cast<std::size_t>(pairs)), sine(static_cast<std::size_t>(pairs));
   RotaryAngles angles(rope, workspace.data());
-  for (Index row = 0; row < size(1); ++row) {
+  for (Index row = 0; row < x.shape[1]; ++row) {
     angles(positions[static_cast<std::size_t>(row)], cosine.data(), sine.data());
     if (!forward) {
       for (Scalar& s : sine) s = -s;
     }
-    for (Index batch = 0; batch < size(0); ++batch) {
-      for (Index head = 0; head < size(2); ++head) {
-        T* const features = x.data + batch * stride(0) + row * stride(1) + head * stride(2);
+    for (Index batch = 0; batch < x.shape[0]; ++batch) {
+      for (Index head = 0; head < x.shape[2]; ++head) {
+        T* const features = x.data + batch * x.strides[0] + row * x.strides[1] + head * x.strides[2];
         if (rope.pairing() == RopePairing::half) {
           turn_pairs<1, 1>(features, pairs, cosine.data(), sine.data(), features, pairs, pairs);
         } else {
@@ -67,13 +61,14 @@ void rotate_rows(const RotaryEmbedding& rope, std::span<const Index> positions, 
 
 /// Turns the leading rotary_dim features of row r of x, [batch, length, heads, head_dim] or [length, heads, head_dim],
 /// by positions[r], which may be negative, in place. The attention factor is not applied: it belongs on the query side
-/// alone. Throws std::invalid_argument unless there is one position per row and rotary_dim <= head_dim.
+/// alone. Throws std::invalid_argument, with nothing written, unless there is one position per row, rotary_dim <=
+/// head_dim, and x has data, contiguous features and no two elements in one place.
 template <class T>
 void rotate(const RotaryEmbedding& rope, std::span<const Index> positions, TensorView<T> x) {
   detail::rotate_rows(rope, positions, x, true);
 }
 
-/// The inverse of rotate.
+/// The inverse of rotate. Throws what rotate throws.
 template <class T>
 void rotate_back(const RotaryEmbedding& rope, std::span<const Index> positions, TensorView<T> x) {
   detail::rotate_rows(rope, positions, x, false);

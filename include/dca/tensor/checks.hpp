@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstdint>
 #include <functional>
+#include <span>
 
 #include "dca/tensor/tensor_view.hpp"
 
@@ -81,6 +82,12 @@ ByteRange byte_range(const TensorView<T>& x) {
   const auto* bytes = reinterpret_cast<const char*>(x.data);
   constexpr auto size = static_cast<Index>(sizeof(T));
   return {bytes + low * size, bytes + high * size};
+}
+
+template <class T>
+ByteRange byte_range(std::span<const T> x) {
+  const auto* bytes = reinterpret_cast<const char*>(x.data());
+  return {bytes, bytes + x.size_bytes()};
 }
 
 inline void check_disjoint(const char* argument, ByteRange written, const char* other, ByteRange range) {

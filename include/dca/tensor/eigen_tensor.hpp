@@ -40,19 +40,30 @@ TensorView<T> swapped(TensorView<T> view, int a, int b) {
 template <class Tensor>
 inline constexpr int rank_of = std::remove_cvref_t<Tensor>::NumDimensions;
 
+template <class Tensor>
+inline constexpr bool is_map = false;
+template <class Plain, int Options, template <class> class Pointer>
+inline constexpr bool is_map<Eigen::TensorMap<Plain, Options, Pointer>> = true;
+
+/// A tensor whose memory outlives the expression that names it: one with a name, or a map, which owns none. A view of a
+/// temporary that owns its memory would dangle.
+template <class Tensor>
+concept LastingTensor = std::is_lvalue_reference_v<Tensor> || is_map<std::remove_cvref_t<Tensor>>;
+
 }  // namespace detail
 
 /// View of an Eigen Tensor or TensorMap whose memory is [batch, length, heads, head_dim], head_dim fastest; rank 3
 /// drops the batch. A row-major tensor has its indices in that order, a column-major one in the reverse order
-/// (head_dim, heads, length, batch): the same bytes. A const tensor gives a TensorView<const T>.
-template <class Tensor>
+/// (head_dim, heads, length, batch): the same bytes. A const tensor gives a TensorView<const T>. A temporary must be a
+/// map: a Tensor's memory would be gone before the view.
+template <detail::LastingTensor Tensor>
 auto blhd(Tensor&& tensor) {
   static_assert(detail::rank_of<Tensor> == 3 || detail::rank_of<Tensor> == 4, "blhd takes tensors of rank 3 and 4");
   return detail::view_outermost_first(tensor);
 }
 
 /// As blhd, for memory that is [batch, heads, length, head_dim]. The view's shape is [batch, length, heads, head_dim].
-template <class Tensor>
+template <detail::LastingTensor Tensor>
 auto bhld(Tensor&& tensor) {
   constexpr int rank = detail::rank_of<Tensor>;
   static_assert(rank == 3 || rank == 4, "bhld takes tensors of rank 3 and 4");
@@ -60,14 +71,14 @@ auto bhld(Tensor&& tensor) {
 }
 
 /// View of an lse tensor whose memory is [batch, length, heads], heads fastest; rank 2 drops the batch.
-template <class Tensor>
+template <detail::LastingTensor Tensor>
 auto blh(Tensor&& tensor) {
   static_assert(detail::rank_of<Tensor> == 2 || detail::rank_of<Tensor> == 3, "blh takes tensors of rank 2 and 3");
   return detail::view_outermost_first(tensor);
 }
 
 /// As blh, for memory that is [batch, heads, length]. The view's shape is [batch, length, heads].
-template <class Tensor>
+template <detail::LastingTensor Tensor>
 auto bhl(Tensor&& tensor) {
   constexpr int rank = detail::rank_of<Tensor>;
   static_assert(rank == 2 || rank == 3, "bhl takes tensors of rank 2 and 3");
