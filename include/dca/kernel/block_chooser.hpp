@@ -72,13 +72,17 @@ class BlockChooser {
     blocks_ = arena.take<RankedBlock<T>>(choices.most_blocks());
   }
 
-  /// The choice of a group, and where the call wants to know it, the mass that its queries leave out.
+  /// The choice of a group.
   void choose(const QueryGroup& group, const QueryRun& run, Index kv_head) {
     run_ = run;
     // Queries that are streamed together visit what any of them chose, even where they see different keys.
     for_each_alike(group, kv_head, [&](const QueryBlock& query, BlockSet set) { choose_alike(query, set); });
-    if (call_.skipped.data == nullptr) return;
-    for_each_alike(group, kv_head, [&](const QueryBlock& query, BlockSet set) { bound_skipped(query, set); });
+  }
+
+  /// The mass that the queries of a group leave out, after its choice.
+  void bound_skipped(const QueryGroup& group, const QueryRun& run, Index kv_head) {
+    run_ = run;
+    for_each_alike(group, kv_head, [&](const QueryBlock& query, BlockSet set) { bound_alike(query, set); });
   }
 
  private:
@@ -115,7 +119,7 @@ class BlockChooser {
   }
 
   /// Writes the log2 of the largest sum of 2^logit that the keys left out can have, per row.
-  void bound_skipped(const QueryBlock& query, const BlockSet& set) {
+  void bound_alike(const QueryBlock& query, const BlockSet& set) {
     constexpr T lowest = -std::numeric_limits<T>::infinity();
     const Index first = set.first_block(), count = set.last_block() - first;
     for_each_panel(query, [&](auto vectors, KeyRange rows) {

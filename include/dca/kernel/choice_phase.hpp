@@ -1,6 +1,8 @@
 // What comes before the tile loop where queries choose their keys: summaries, then choices.
 #pragma once
 
+#include <iterator>
+
 #include "dca/device/workers.hpp"
 #include "dca/kernel/block_chooser.hpp"
 
@@ -17,6 +19,8 @@ struct NoChoicePhase {
   Index most_tasks() const { return 0; }
   template <class Device>
   void run(const Device&, Index, std::byte*, Index) {}
+  template <class Device>
+  void bound_skipped(const Device&, Index, std::byte*, Index) const {}
   void report(std::vector<ChosenBlocks>&) const {}
   const Choices& choices() const { return choices_; }
 
@@ -66,6 +70,7 @@ class ChoicePhase {
   /// Tasks that could run at once.
   Index most_tasks() const { return std::max(summaries_.tasks(), choices_.group_count() * source_.kv_heads()); }
 
+  /// Nothing of the caller's is written here: a policy may throw.
   template <class Device>
   void run(const Device& device, Index workers, std::byte* own, Index bytes) {
     run_tasks(device, std::min(workers, std::max<Index>(summaries_.tasks(), 1)), summaries_.tasks(),
@@ -73,18 +78,21 @@ class ChoicePhase {
                 Arena arena(own + worker * bytes);
                 summaries_.template summarise<Part>(params_, task, arena);
               });
-    // Later groups have more to choose from: they come first, so that the threads finish together.
-    const Index tasks = choices_.group_count() * source_.kv_heads();
-    run_tasks(device, std::min(workers, std::max<Index>(tasks, 1)), tasks, [&](Index worker, Index task) {
-      Arena arena(own + worker * bytes);
-      const QueryGroup& group = choices_.group((tasks - 1 - task) / source_.kv_heads());
-      Chooser(params_, summaries_, call_, selection_, choices_, arena)
-          .choose(group, runs()(group.sequence), task % source_.kv_heads());
-    });
+    for_each_group(device, workers, own, bytes,
+                   [](Chooser& chooser, const auto&... group) { chooser.choose(group...); });
   }
 
-  /// What was chosen, by group and kv_head.
-  void report(std::vector<ChosenBlocks>& chosen) const {
+  /// Writes, where the call wants to know it, the mass that queries leave out.
+  template <class Device>
+  void bound_skipped(const Device& device, Index workers, std::byte* own, Index bytes) const {
+    if (call_.skipped.data == nullptr) return;
+    for_each_group(device, workers, own, bytes,
+                   [](Chooser& chooser, const auto&... group) { chooser.bound_skipped(group...); });
+  }
+
+  /// Appends what was chosen, by group and kv_head; all of it, or nothing without memory.
+  void report(std::vector<ChosenBlocks>& to) const {
+    std::vector<ChosenBlocks> chosen;
     for (Index g = 0; g < choices_.group_count(); ++g) {
       const QueryGroup& group = choices_.group(g);
       for (Index kv_head = 0; kv_head < source_.kv_heads(); ++kv_head) {
@@ -95,6 +103,7 @@ class ChoicePhase {
         }
       }
     }
+    to.insert(to.end(), std::make_move_iterator(chosen.begin()), std::make_move_iterator(chosen.end()));
   }
 
   const Choices& choices() const { return choices_; }
@@ -102,6 +111,19 @@ class ChoicePhase {
  private:
   using Chooser = BlockChooser<T, Layout, Source, Q, O, Part, Selection>;
   using Summaries = KeySummaries<T, Source>;
+
+  /// Calls f(chooser, group, its queries, kv_head) for all groups and kv_heads.
+  template <class Device, class F>
+  void for_each_group(const Device& device, Index workers, std::byte* own, Index bytes, const F& f) const {
+    // Later groups have more to choose from: they come first, so that the threads finish together.
+    const Index tasks = choices_.group_count() * source_.kv_heads();
+    run_tasks(device, std::min(workers, std::max<Index>(tasks, 1)), tasks, [&](Index worker, Index task) {
+      Arena arena(own + worker * bytes);
+      Chooser chooser(params_, summaries_, call_, selection_, choices_, arena);
+      const QueryGroup& group = choices_.group((tasks - 1 - task) / source_.kv_heads());
+      f(chooser, group, runs()(group.sequence), task % source_.kv_heads());
+    });
+  }
 
   bool needs_summaries() const { return Chooser::ranks || call_.skipped.data != nullptr; }
   auto runs() const {

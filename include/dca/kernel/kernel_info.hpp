@@ -7,17 +7,17 @@ namespace dca {
 
 /// Rows and columns of a register tile, in elements.
 struct TileShape {
-  int rows;
-  int columns;
+  int rows = 0;
+  int columns = 0;
 };
 
 /// instruction_set is that of Eigen's packets; packet sizes are in elements.
 struct KernelInfo {
-  const char* instruction_set;
-  int float_packet_size;
-  int double_packet_size;
-  TileShape float_register_tile;
-  TileShape double_register_tile;
+  const char* instruction_set = "";
+  int float_packet_size = 0;
+  int double_packet_size = 0;
+  TileShape float_register_tile{};
+  TileShape double_register_tile{};
 };
 
 /// The instruction set, packet sizes and register tiles of the kernels of this translation unit: each may be compiled

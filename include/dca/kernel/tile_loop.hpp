@@ -33,7 +33,8 @@ class TileLoop {
         width_(whole_packets<T>(source.v_head_dim())),
         state_size_(round_up(StreamedState<T>::size(plan_.streamed_rows(), width_), packet_size<T>)) {}
 
-  /// Throws std::bad_alloc, before anything is written, where its scratch memory is not to be had.
+  /// Throws std::bad_alloc where its scratch memory is not to be had, or none for `chosen`, and what a policy throws:
+  /// before anything is written.
   void run(Workspace* workspace, std::vector<ChosenBlocks>* chosen) {
     Arena counter;
     plan_.take_tables(counter);
@@ -50,9 +51,10 @@ class TileLoop {
     states_ = shared.take<T>(states * state_size_);
     plan_.fill(runs(), ranges());
     std::byte* const own = scratch.data() + shared_bytes;
-    fill_skipped();
     choice_.run(device_, workers, own, bytes);
     if (chosen != nullptr) choice_.report(*chosen);
+    fill_skipped();
+    choice_.bound_skipped(device_, workers, own, bytes);
     const Index packed_tasks = plan_.packed_count() * kv_heads_;
     run_tasks(device_, std::min(workers, tasks), tasks, [&](Index worker, Index task) {
       Arena arena(own + worker * bytes);

@@ -106,8 +106,9 @@ struct AllChunks {};
 
 /// A policy that chooses from what it is told of the queries' places alone. choose(query, set) adds to an empty set;
 /// queries() is how many neighbouring tokens share a choice, block_size() the keys of a block. It is called from
-/// several threads at once, must not throw, and its answer should depend on its arguments alone. A policy may have a
-/// function check() that throws std::invalid_argument for numbers that it cannot use: it is called first.
+/// several threads at once, and its answer should depend on its arguments alone. What it throws, the call throws, with
+/// nothing written. A policy may have a function check() that throws std::invalid_argument for numbers that it cannot
+/// use: it is called first.
 template <class Selection>
 concept PlaceSelection = requires(const Selection& selection, const QueryBlock& query, BlockSet& set) {
   { selection.block_size() } -> std::same_as<Index>;
