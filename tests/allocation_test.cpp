@@ -189,3 +189,49 @@ TEST_CASE("a paged cache that gets no memory for a sequence is as it was") {
   }
   CHECK(refused >= (forks ? 4 : 3));
 }
+
+TEST_CASE("a call that gets no memory to report its choice in has written nothing") {
+  if (!allocations_are_counted()) return;
+  Random random;
+  const Inputs<float> in({1, 1, 2100, 8, 2, 32, 32}, random);
+  const auto attention = make_chunked<dca::DualChunkAttention<float>>({700, 100}, 32);
+  const dca::TopBlocks policy{.keys = 512, .block = 32};
+  dca::CacheShape shape = cache_shape(in.sizes);
+  shape.summary_block = policy.block;
+  auto cache = attention.make_cache<float>(shape, 1, {.tokens = 2100});
+  cache.append(Eigen::DefaultDevice{}, in.operands().key, in.operands().value);
+  Eigen::ThreadPool pool(1);
+  const Eigen::ThreadPoolDevice device(&pool, 1);
+  dca::Workspace workspace;
+  Outputs<float> outputs(in), shares(in);
+  const Outputs<float> untouched(in);
+  std::vector<dca::ChosenBlocks> chosen(1);
+  const auto call = [&](Outputs<float>& to, std::vector<dca::ChosenBlocks>* report) {
+    attention(device, in.operands().query, cache.view(), to.out_view(),
+              {.lse = to.lse_view(), .workspace = &workspace, .skipped = shares.lse_view(), .chosen = report}, policy);
+  };
+  Outputs<float> expected(in);
+  call(expected, nullptr);  // and the workspace is large enough
+  shares = Outputs<float>(in);
+  long refused = 0;
+  for (bool done = false; !done; refused += done ? 0 : 1) {
+    bool out_of_memory = false;
+    allocations_granted = refused;
+    try {
+      call(outputs, &chosen);
+      done = true;
+    } catch (const std::bad_alloc&) {
+      out_of_memory = true;
+    }
+    allocations_granted = -1;
+    REQUIRE(refused < 50);
+    CHECK(out_of_memory == !done);
+    if (done) continue;
+    CHECK(same_bits(outputs, untouched));
+    CHECK(same_bits(shares, untouched));
+    CHECK(chosen.size() == 1);
+  }
+  CHECK(refused > 3);
+  CHECK(chosen.size() == 3);  // one for each kv_head
+  CHECK(same_bits(outputs, expected));
+}

@@ -144,5 +144,116 @@ TEST_CASE("merging states that do not fit") {
   CHECK_THROWS_WITH(merge({overlapping}), contains("dca: states: shape"));
   const std::vector<float> sinks(3);
   CHECK_THROWS_WITH(merge({fits}, sinks), contains("dca: sink_logits: size 3"));
-  for (const float x : out) REQUIRE(x == untouched);
+  // Sinks in the result: their last use comes after the first row is written.
+  const auto result_shares = contains("dca: result: shares memory with sink_logits");
+  CHECK_THROWS_WITH(merge({fits}, {out.data(), 2}), result_shares);
+  CHECK_THROWS_WITH(merge({fits}, {out.data() + 62, 2}), result_shares);
+  CHECK_THROWS_WITH(merge({fits}, {lse.data() + 7, 2}), result_shares);
+  const dca::PartialState<const float> lse_in_out{fits.out, contiguous<const float>(out.data(), {1, 4, 2})};
+  const dca::PartialState<const float> lse_shifted{fits.out, contiguous<const float>(lse.data() + 1, {1, 4, 2})};
+  CHECK_THROWS_WITH(merge({lse_in_out}), contains("dca: result: shares memory with a state's lse"));
+  CHECK_THROWS_WITH(merge({lse_shifted}), contains("dca: result: shares memory with a state"));
+  for (const std::vector<float>* memory : {&out, &lse}) {
+    for (const float x : *memory) REQUIRE(x == untouched);
+  }
+  merge({fits, fits}, {part.data(), 2});
+  CHECK(out.back() != untouched);
+}
+
+TEST_CASE("keys and values in two tensors that do not fit") {
+  const std::vector<float> memory(1024);
+  using Dense = dca::DenseKeyValues<float, float>;
+  const auto rows = [&](const Extents& shape) { return contiguous<const float>(memory.data(), shape); };
+  CHECK_THROWS_WITH(Dense(rows({2, 12, 2, 8}), rows({1, 12, 2, 8})), contains("dca: value: batch 1"));
+  CHECK_THROWS_WITH(Dense(rows({1, 12, 2, 8}), rows({1, 11, 2, 8})), contains("dca: value: length 11"));
+  CHECK_THROWS_WITH(Dense(rows({1, 12, 2, 8}), rows({1, 12, 1, 8})), contains("dca: value: kv_heads 1"));
+  CHECK_THROWS_WITH(Dense(rows({12, 8}), rows({1, 12, 2, 8})), contains("dca: key: rank 2"));
+  CHECK_THROWS_WITH(Dense(rows({1, 12, 2, 8}), contiguous<const float>(nullptr, {1, 12, 2, 8})),
+                    contains("dca: value: no data"));
+  auto strided = rows({1, 12, 2, 8});
+  strided.strides[3] = 2;
+  CHECK_THROWS_WITH(Dense(strided, rows({1, 12, 2, 8})), contains("dca: key: head_dim stride 2"));
+  strided = rows({1, 12, 2, 8});
+  strided.strides[1] = std::numeric_limits<dca::Index>::max() / 16;
+  CHECK_THROWS_WITH(Dense(rows({1, 12, 2, 8}), strided), contains("dca: value: strides"));
+  const Dense fits(rows({12, 2, 8}), rows({12, 2, 4}));
+  CHECK((fits.sequences() == 1 && fits.length(0) == 12 && fits.kv_heads() == 2 && fits.v_head_dim() == 4));
+}
+
+TEST_CASE("rows that cannot be rotated in place") {
+  const dca::RotaryEmbedding rope(dca::plain_frequencies(8, 1e4));
+  std::vector<float> memory(64, untouched);
+  const std::vector<dca::Index> two{1, 2};
+  const auto check = [&](const std::string& message, dca::TensorView<float> x) {
+    CHECK_THROWS_WITH(dca::rotate(rope, std::span<const dca::Index>(two), x), contains(message));
+    CHECK_THROWS_WITH(dca::rotate_back(rope, std::span<const dca::Index>(two), x), contains(message));
+    for (const float value : memory) REQUIRE(value == untouched);
+  };
+  const auto view = [&](const Extents& shape) { return contiguous(memory.data(), shape); };
+  check("dca: x: no data", contiguous<float>(nullptr, {2, 1, 8}));
+  check("dca: x: rank 2", view({2, 8}));
+  check("dca: x: shape [1, 2, 0, 8]", view({2, 0, 8}));
+  check("dca: positions: size 2; must be that of x's rows, 3", view({3, 1, 8}));
+  check("dca: rotary_dim: 8; must be at most head_dim, 6", view({2, 1, 6}));
+  auto x = view({2, 2, 8});
+  x.strides[2] = 2;
+  check("dca: x: head_dim stride 2", x);
+  for (const int dimension : {0, 1}) {  // one row for all
+    x = view({2, 2, 8});
+    x.strides[dimension] = 0;
+    check("the elements of an output must not overlap", x);
+  }
+  x = view({2, 2, 8});
+  x.strides[0] = 4;
+  check("the elements of an output must not overlap", x);
+  const std::vector<dca::Index> none;
+  dca::rotate(rope, std::span<const dca::Index>(none), contiguous<float>(nullptr, {0, 1, 8}));
+}
+
+namespace {
+
+/// Whether a view can be made of a T as it stands in an expression.
+template <class T>
+concept Viewable4 = requires(T&& tensor) {
+  dca::blhd(std::forward<T>(tensor));
+  dca::bhld(std::forward<T>(tensor));
+};
+template <class T>
+concept Viewable3 = requires(T&& tensor) {
+  dca::blh(std::forward<T>(tensor));
+  dca::bhl(std::forward<T>(tensor));
+};
+using Tensor4 = Eigen::Tensor<float, 4, Eigen::RowMajor>;
+using Tensor3 = Eigen::Tensor<float, 3>;
+using Fixed3 = Eigen::TensorFixedSize<float, Eigen::Sizes<2, 3, 4>>;
+
+// Tensors with a name, and maps; no temporary that owns its memory.
+static_assert(Viewable4<Tensor4&> && Viewable4<const Tensor4&> && !Viewable4<Tensor4> && !Viewable4<const Tensor4>);
+static_assert(Viewable3<Tensor3&> && Viewable3<const Tensor3&> && !Viewable3<Tensor3> && !Viewable3<const Tensor3>);
+static_assert(Viewable3<Fixed3&> && !Viewable3<Fixed3>);
+static_assert(Viewable4<Eigen::TensorMap<Tensor4>> && Viewable4<const Eigen::TensorMap<Tensor4>>);
+static_assert(Viewable3<Eigen::TensorMap<Tensor3>> && Viewable3<Eigen::TensorMap<const Tensor3>&>);
+
+}  // namespace
+
+TEST_CASE("a map may be a temporary") {
+  std::vector<float> memory(24);
+  const auto view = dca::blhd(Eigen::TensorMap<Tensor4>(memory.data(), 1, 2, 3, 4));
+  CHECK((view.data == memory.data() && view.shape == Extents{1, 2, 3, 4}));
+}
+
+TEST_CASE("fields that must be given are refused where they are not") {
+  CHECK_THROWS_WITH(dca::ChunkLayout(dca::ChunkConfig{.local_window = 2}), contains("dca: chunk_size: 0"));
+  CHECK_THROWS_WITH(dca::ChunkLayout(dca::ChunkConfig{.chunk_size = 6}), contains("dca: local_window: -1"));
+  CHECK_THROWS_WITH(dca::TopBlocks{}.check(), contains("dca: TopBlocks keys: -1"));
+  CHECK_THROWS_WITH(dca::FirstAndRecent{}.check(), contains("dca: FirstAndRecent recent: -1"));
+  const auto attention = make_chunked<dca::DualChunkAttention<float>>({6, 2}, 8);
+  CHECK_THROWS_WITH(attention.make_cache<float>({.head_dim = 8, .v_head_dim = 8}, 1, {.tokens = 4}),
+                    contains("dca: kv_heads: 0"));
+  CHECK_THROWS_WITH(attention.make_cache<float>({.kv_heads = 1, .v_head_dim = 8}, 1, {.tokens = 4}),
+                    contains("dca: head_dim: 0"));
+  CHECK_THROWS_WITH(attention.make_cache<float>({.kv_heads = 1, .head_dim = 8}, 1, {.tokens = 4}),
+                    contains("dca: v_head_dim: 0"));
+  CHECK_THROWS_WITH(attention.make_cache<float>({.kv_heads = 1, .head_dim = 8, .v_head_dim = 8}, 1, {}),
+                    contains("dca: capacity: 0"));
 }

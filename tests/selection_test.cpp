@@ -10,13 +10,14 @@ namespace {
 
 constexpr dca::ChunkConfig chunks{90, 20};
 
-/// A user's own policy: every `step`th block, by place alone.
+/// A user's own policy: every `step`th block, by place alone. It throws where there is no step.
 struct EveryNth {
   Index step;
   Index block;
   Index block_size() const { return block; }
   Index queries() const { return 33; }
   void choose(const dca::QueryBlock&, dca::BlockSet& set) const {
+    if (step == 0) throw std::runtime_error("no step");
     for (Index b = set.first_block(); b < set.last_block(); ++b) {
       if (b % step == 0) set.add(b);
     }
@@ -239,6 +240,48 @@ TEMPLATE_TEST_CASE("a key that is NaN is visited, and its NaN arrives", "", floa
     const auto result = select(attention, in, TopBlocks{.keys = 96, .block = 16});
     CHECK(std::isnan(result.outputs.out.back()));
   }
+}
+
+TEST_CASE("what a policy throws the call throws, with nothing written") {
+  Random random;
+  const auto attention = make_chunked<dca::DualChunkAttention<float>>(chunks, 16);
+  for (const Index q_len : {1, 300}) {
+    const Inputs<float> in({1, q_len, 700, 2, 1, 16, 16}, random);
+    const Operands<float> x = in.operands();
+    Outputs<float> outputs(in), more(in);
+    std::vector<dca::ChosenBlocks> chosen(1);
+    const dca::CallOptions<float> options{.lse = outputs.lse_view(), .skipped = more.lse_view(), .chosen = &chosen};
+    CHECK_THROWS_WITH(
+        attention(Eigen::DefaultDevice{}, x.query, x.key, x.value, outputs.out_view(), options, EveryNth{0, 16}),
+        contains("no step"));
+    CHECK(same_bits(outputs, Outputs<float>(in)));
+    CHECK(same_bits(more, Outputs<float>(in)));
+    CHECK(chosen.size() == 1);
+  }
+}
+
+TEST_CASE("a set of blocks holds none but those that were added, and asks no other memory") {
+  std::vector<std::uint64_t> words(2, 0);
+  dca::BlockSet set(words.data(), 16, {40, 1100});  // blocks 2 to 68
+  for (const Index block : {-1000000, -1, 0, 1, 2, 63, 64, 68, 69, 128, 1000000}) set.add(block);
+  set.add_keys({-100, 50});
+  set.add_keys({1090, 1000000});
+  for (const Index block : {2, 3, 63, 64, 68}) CHECK(set.contains(block));
+  const Index least = std::numeric_limits<Index>::min(), most = std::numeric_limits<Index>::max();
+  for (const Index block : {least, Index{-1}, Index{0}, Index{1}, Index{4}, Index{69}, Index{128}, most}) {
+    CHECK_FALSE(set.contains(block));
+  }
+  CHECK(set.first_run({-5, 45}) == dca::KeyRange{40, 45});
+  CHECK(set.first_run({70, 5000}) == dca::KeyRange{1008, 1040});
+  CHECK(set.first_run({1200, 5000}).empty());
+  CHECK(dca::BlockSet(nullptr, 16, {0, 0}).first_run({0, 100}).empty());
+
+  CHECK_THROWS_WITH(dca::BlockSet(words.data(), 0, {0, 64}), contains("dca: block_size: 0; must be at least 1"));
+  CHECK_THROWS_WITH(dca::BlockSet(words.data(), -16, {0, 64}), contains("dca: block_size: -16"));
+  CHECK_THROWS_WITH(dca::BlockSet::words(64, 0), contains("dca: block_size: 0"));
+  CHECK_THROWS_WITH(dca::BlockSet(words.data(), 16, {-16, 64}), contains("dca: keys: [-16, 64)"));
+  CHECK_THROWS_WITH(dca::BlockSet(nullptr, 16, {0, 64}), contains("dca: keys: [0, 64)"));
+  static_assert(dca::BlockSet::words(1024, 16) == 1 && dca::BlockSet::words(1025, 16) == 2);
 }
 
 TEST_CASE("the inter-chunk functor alone takes a policy, and its state merges") {

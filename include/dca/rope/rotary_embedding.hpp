@@ -93,8 +93,9 @@ class RotaryAngles {
   /// doubles of memory for one embedding
   static Index workspace(const RotaryEmbedding& rope) { return digits * rope.turn_size() + rope.pairs(); }
 
+  /// Without memory it is only there to be counted.
   RotaryAngles(const RotaryEmbedding& rope, double* workspace)
-      : rope_(rope), turns_(workspace), angle_(workspace + digits * rope.turn_size()) {
+      : rope_(rope), turns_(workspace), angle_(workspace != nullptr ? workspace + digits * rope.turn_size() : nullptr) {
     std::fill_n(places_, digits, ~Magnitude{0});  // has digits, and is the place of no position
   }
 
