@@ -68,10 +68,11 @@ concept Number = std::same_as<T, double>;
 
 // What parts, sources and policies must give, and which of the library's do.
 static_assert(dca::ChunkPart<IntraChunk> && dca::ChunkPart<SuccessiveChunk> && dca::ChunkPart<WholeSequence>);
-static_assert(dca::SelectablePart<InterChunk>);
+static_assert(dca::SelectablePart<InterChunk> && dca::KeyPlacing<ChunkOffset> && dca::KeyPlacing<AbsolutePosition>);
 static_assert(dca::KeyValueSource<DenseKeyValues<float, float>>);
 static_assert(dca::KeyValueSource<RaggedKeyValues<const float, const float>>);
 static_assert(dca::SummarisedSource<PagedKeyValues<BlockPool<float>>>);
+static_assert(dca::SummarisedSource<PagedKeyValues<BlockPool<float>>, double>);
 static_assert(dca::PlaceSelection<FirstAndRecent> && dca::RankSelection<TopBlocks, float>);
 static_assert(dca::BlockSelection<AllChunks, float> && dca::BlockSelection<TopBlocks, double>);
 

@@ -220,7 +220,7 @@ class ComposedAttention {
         }
       }
       if constexpr (requires { selection.check(); }) selection.check();
-      if constexpr (SummarisedSource<Source>) {
+      if constexpr (SummarisedSource<Source, T>) {
         if (RankSelection<Selection, T> || wants_skipped) {
           detail::check_equal("cache", "summary_block", source.summary_block(), "the selection's blocks",
                               selection.block_size());
@@ -235,7 +235,7 @@ class ComposedAttention {
                                    {"sink_logits", detail::byte_range(sinks)},
                                    {"key", {nullptr, nullptr}},
                                    {"value", {nullptr, nullptr}}};
-    if constexpr (requires { source.memory(); }) {  // memory of the caller's, unlike a cache's own
+    if constexpr (detail::TellsMemory<Source>) {  // unlike a cache, whose memory is its own
       inputs[2] = source.memory()[0];
       inputs[3] = source.memory()[1];
     }

@@ -12,7 +12,7 @@ namespace dca::detail {
 template <class T, class Source>
 class KeySummaries {
  public:
-  static constexpr bool stored = SummarisedSource<Source>;
+  static constexpr bool stored = SummarisedSource<Source, T>;
 
   KeySummaries(const Source& source, Index block_size) : source_(source), block_size_(block_size) {}
 

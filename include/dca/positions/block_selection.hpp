@@ -121,18 +121,20 @@ concept PlaceSelection = requires(const Selection& selection, const QueryBlock& 
 /// all blocks, of one logit for each: the largest that a key within the bounds of the block's keys could have where
 /// optimism() is 1, that of the keys' mean where it is 0, and between them otherwise.
 template <class Selection, class T>
-concept RankSelection = requires(const Selection& selection, const QueryBlock& query, std::span<RankedBlock<T>> blocks,
-                                 BlockSet& set) {
+concept RankSelection = requires(const Selection& selection, const QueryBlock& query, BlockSet& set) {
   { selection.block_size() } -> std::same_as<Index>;
   { selection.queries() } -> std::same_as<Index>;
   { selection.optimism() } -> std::same_as<double>;
-  selection.choose(query, blocks, set);
+  selection.choose(query, std::span<RankedBlock<T>>(), set);
 };
 
 template <class Selection, class T>
 concept BlockSelection = std::same_as<Selection, AllChunks> || PlaceSelection<Selection> || RankSelection<Selection, T>;
 
-/// A part whose keys may be chosen from: far ones, of which a query can do without some.
+/// A part whose keys may be chosen from: far ones, of which a query can do without some. Neither end of its ranges may
+/// move back from one query to the next: queries of which the first and the last see the same keys are taken to see all
+/// the same, and share a choice. Each query at which a range changes begins a new choice, so that a range which moves
+/// with every token costs a choice per token; those of InterChunk change once per chunk.
 template <class Part>
 concept SelectablePart = ChunkPart<Part> && requires {
   requires Part::selectable;

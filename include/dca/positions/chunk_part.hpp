@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <concepts>
 
-#include "dca/positions/chunk_layout.hpp"
+#include "dca/positions/key_placement.hpp"
 
 namespace dca {
 
@@ -23,10 +23,13 @@ struct KeyRange {
 ///   key_position(layout, j)     is the rotary position of the key,
 ///   keys(layout, i)             are the keys that the query sees through this part.
 ///
-/// The ranges of the parts of one composition must not overlap, and must lie within [0, i]: the kernel trusts them.
-/// Parts that name a type KeyPlacement, and place keys as it does, can be served from a cache of keys so placed.
+/// They are called from several threads at once, and should not throw: the results of a call in which one does may hold
+/// anything. The ranges of the parts of one composition must not overlap, and must lie within [0, i]: the kernel trusts
+/// them. Parts that name a type KeyPlacement, a KeyPlacing of the same Layout, and place keys as it does, can be served
+/// from a cache of keys so placed.
 template <class Part>
-concept ChunkPart = requires(const typename Part::Layout& layout, Index i) {
+concept ChunkPart = std::copy_constructible<typename Part::Layout> && detail::SaysPlacement<Part> &&
+    requires(const typename Part::Layout& layout, Index i) {
   { Part::query_position(layout, i) } -> std::same_as<Index>;
   { Part::key_position(layout, i) } -> std::same_as<Index>;
   { Part::keys(layout, i) } -> std::same_as<KeyRange>;

@@ -1,11 +1,21 @@
 // Where keys stand, apart from who looks at them: what a cache of rotated keys must know.
 #pragma once
 
+#include <concepts>
 #include <type_traits>
 
 #include "dca/positions/chunk_layout.hpp"
 
 namespace dca {
+
+/// Where a cache puts keys: position(layout, j) is the rotary position of the key at absolute position j. A cache
+/// copies the layout, and a call compares it with its own.
+template <class Placement>
+concept KeyPlacing = std::copyable<typename Placement::Layout> &&
+    requires(const typename Placement::Layout& layout, Index j) {
+  { Placement::position(layout, j) } -> std::same_as<Index>;
+  { layout == layout } -> std::convertible_to<bool>;
+};
 
 /// Keys at their offset in their chunk: what all parts of Dual Chunk Attention share.
 struct ChunkOffset {
@@ -33,6 +43,14 @@ requires requires { typename Part::KeyPlacement; }
 struct PlacementOf<Part> {
   using type = typename Part::KeyPlacement;
 };
+
+template <class Part, class Placement>
+concept PlacesBy = KeyPlacing<Placement> && std::same_as<typename Placement::Layout, typename Part::Layout>;
+
+/// A part that names no placement, or one of its own layout.
+template <class Part>
+concept SaysPlacement =
+    std::same_as<typename PlacementOf<Part>::type, Unplaced> || PlacesBy<Part, typename PlacementOf<Part>::type>;
 
 /// The KeyPlacement that all parts name; Unplaced where they differ or one names none.
 template <class First, class... Rest>
