@@ -90,6 +90,9 @@ class PoolSummaries {
     if (window_ > 0) phase(block) = unknown;
   }
 
+  /// Whether blocks are cut alike wherever they stand.
+  bool cut_alike() const { return window_ == 0 || window_ % block_size_ == 0 || block_size_ % window_ == 0; }
+
   /// Block `block` stands as the b-th of its sequence.
   void place_block(Index block, Index b) { phase(block) = phase_of(b); }
 
@@ -143,7 +146,6 @@ class PoolSummaries {
 
   static constexpr Index unknown = -1;
 
-  bool cut_alike() const { return window_ == 0 || window_ % block_size_ == 0 || block_size_ % window_ == 0; }
   Index phase_of(Index b) const { return b * block_size_ % window_; }
   Index& phase(Index block) { return phases_[static_cast<std::size_t>(block)]; }
   Index phase(Index block) const { return phases_[static_cast<std::size_t>(block)]; }

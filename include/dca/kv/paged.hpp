@@ -140,7 +140,10 @@ class BlockPool {
   /// or with summaries of another place.
   void check_readable(const BlockTable& table) const {
     check_holds(table, table.length);
-    for (Index b = 0; b < detail::ceil_div(table.length, block_size_); ++b) check_readable(table, b);
+    const Index count = detail::ceil_div(table.length, block_size_);
+    for (Index b = 0; b < count; ++b) check_in_use(table.blocks[index(b)]);
+    if (summaries_.cut_alike()) return;  // a table may be long, and is looked at in each call
+    for (Index b = 0; b < count; ++b) summaries_.check_place(table.blocks[index(b)], b);
   }
 
   RowRun<K> keys(const BlockTable& table, Index kv_head, Index first) const {
@@ -246,11 +249,6 @@ class BlockPool {
     }
   }
 
-  void check_readable(const BlockTable& table, Index b) const {
-    check_in_use(table.blocks[index(b)]);
-    summaries_.check_place(table.blocks[index(b)], b);
-  }
-
   void check_sole_user(Index block) const {
     if (users_[index(block)] > 1) {
       detail::fail("block_table",
@@ -289,7 +287,8 @@ class BlockPool {
     const Index window = shape_.summary_block;
     if (window == 0 || count == 0) return;
     for (Index b = table.length / window * window / block_size_; b < table.length / block_size_; ++b) {
-      check_readable(table, b);
+      check_in_use(table.blocks[index(b)]);
+      summaries_.check_place(table.blocks[index(b)], b);
       if (written_by_[index(table.blocks[index(b)])] == append_) fail_twice(table.blocks[index(b)]);
     }
   }
