@@ -66,14 +66,17 @@ def count(junit, patterns, status):
     return row
 
 
+def rows_of(summary):
+    return json.loads(summary.read_text(encoding="utf-8")) if summary.exists() else []
+
+
 def add(summary, row):
-    rows = json.loads(summary.read_text(encoding="utf-8")) if summary.exists() else []
-    summary.write_text(json.dumps([*rows, row], indent=2) + "\n", encoding="utf-8")
+    summary.write_text(json.dumps([*rows_of(summary), row], indent=2) + "\n", encoding="utf-8")
     return row["failed"] == 0
 
 
 def show(summary):
-    rows = json.loads(summary.read_text(encoding="utf-8"))
+    rows = rows_of(summary)
     print(f"\n{'build':<22}" + "".join(f"{name:>9}" for name in (*COUNTS, "seconds")))
     for row in rows:
         print(f"{row['build']:<22}" + "".join(f"{row[name]:>9}" for name in (*COUNTS, "seconds")) +
