@@ -1,6 +1,8 @@
 #include "gguf.hpp"
 
 #include <cmath>
+#include <limits>
+#include <utility>
 
 #include "gguf_reader.hpp"
 
@@ -11,10 +13,35 @@ namespace {
   throw Error(std::string(key) + ": wrong type; must be " + wanted);
 }
 
-const GgufArray& array_of(const GgufValue& value, std::string_view key, ValueType type, const char* wanted) {
-  const auto* const array = std::get_if<GgufArray>(&value);
-  if (array == nullptr || array->type != type) fail_type(key, wanted);
-  return *array;
+template <class T>
+std::int32_t as_int32(T number, std::string_view key) {
+  if (!std::in_range<std::int32_t>(number)) {
+    throw Error(std::string(key) + ": " + std::to_string(number) + "; must fit 32 bits with a sign");
+  }
+  return static_cast<std::int32_t>(number);
+}
+
+std::int32_t read_int32(ByteReader& reader, ValueType type, std::string_view key) {
+  switch (type) {
+    case ValueType::uint8:
+      return reader.read<std::uint8_t>();
+    case ValueType::int8:
+      return reader.read<std::int8_t>();
+    case ValueType::uint16:
+      return reader.read<std::uint16_t>();
+    case ValueType::int16:
+      return reader.read<std::int16_t>();
+    case ValueType::uint32:
+      return as_int32(reader.read<std::uint32_t>(), key);
+    case ValueType::int32:
+      return reader.read<std::int32_t>();
+    case ValueType::uint64:
+      return as_int32(reader.read<std::uint64_t>(), key);
+    case ValueType::int64:
+      return as_int32(reader.read<std::int64_t>(), key);
+    default:
+      fail_type(key, "an array of integers");
+  }
 }
 
 }  // namespace
@@ -47,6 +74,19 @@ TensorTypeTraits traits(TensorType type) {
   return {nullptr, 1, 1};
 }
 
+std::uint64_t whole_number(std::string_view key, const GgufValue& value, std::uint64_t least, std::uint64_t most) {
+  const auto* const natural = std::get_if<std::uint64_t>(&value);
+  const auto* const whole = std::get_if<std::int64_t>(&value);
+  if (natural == nullptr && whole == nullptr) fail_type(key, "an integer");
+  const bool negative = whole != nullptr && *whole < 0;
+  const std::uint64_t number = natural != nullptr ? *natural : static_cast<std::uint64_t>(*whole);
+  if (negative || number < least || number > most) {
+    throw Error(std::string(key) + ": " + (negative ? std::to_string(*whole) : std::to_string(number)) +
+                "; must be from " + std::to_string(least) + " to " + std::to_string(most));
+  }
+  return number;
+}
+
 GgufFile::GgufFile(const std::string& path) : file_(path) {
   GgufTables tables = read_gguf_tables(file_.bytes());
   values_ = std::move(tables.values);
@@ -70,17 +110,7 @@ const GgufValue& GgufFile::value(std::string_view key) const {
 }
 
 std::uint64_t GgufFile::integer(std::string_view key, std::uint64_t least, std::uint64_t most) const {
-  const GgufValue& given = value(key);
-  const auto* const natural = std::get_if<std::uint64_t>(&given);
-  const auto* const whole = std::get_if<std::int64_t>(&given);
-  if (natural == nullptr && whole == nullptr) fail_type(key, "an integer");
-  const bool negative = whole != nullptr && *whole < 0;
-  const std::uint64_t number = natural != nullptr ? *natural : static_cast<std::uint64_t>(*whole);
-  if (negative || number < least || number > most) {
-    throw Error(std::string(key) + ": " + (negative ? std::to_string(*whole) : std::to_string(number)) +
-                "; must be from " + std::to_string(least) + " to " + std::to_string(most));
-  }
-  return number;
+  return whole_number(key, value(key), least, most);
 }
 
 std::optional<std::uint64_t> GgufFile::optional_integer(std::string_view key, std::uint64_t least,
@@ -103,18 +133,20 @@ std::string_view GgufFile::string(std::string_view key) const {
 }
 
 std::vector<std::string_view> GgufFile::strings(std::string_view key) const {
-  const GgufArray& array = array_of(value(key), key, ValueType::string, "an array of strings");
-  ByteReader reader(array.bytes);
-  std::vector<std::string_view> texts(static_cast<std::size_t>(array.count));
+  const auto* const array = std::get_if<GgufArray>(&value(key));
+  if (array == nullptr || array->type != ValueType::string) fail_type(key, "an array of strings");
+  ByteReader reader(array->bytes);
+  std::vector<std::string_view> texts(static_cast<std::size_t>(array->count));
   for (std::string_view& text : texts) text = reader.read_string();
   return texts;
 }
 
 std::vector<std::int32_t> GgufFile::int32s(std::string_view key) const {
-  const GgufArray& array = array_of(value(key), key, ValueType::int32, "an array of 32-bit integers");
-  ByteReader reader(array.bytes);
-  std::vector<std::int32_t> numbers(static_cast<std::size_t>(array.count));
-  for (std::int32_t& number : numbers) number = reader.read<std::int32_t>();
+  const auto* const array = std::get_if<GgufArray>(&value(key));
+  if (array == nullptr) fail_type(key, "an array of integers");
+  ByteReader reader(array->bytes);
+  std::vector<std::int32_t> numbers(static_cast<std::size_t>(array->count));
+  for (std::int32_t& number : numbers) number = read_int32(reader, array->type, key);
   return numbers;
 }
 

@@ -40,6 +40,9 @@ struct GgufArray {
 /// A metadata value; integers widened to 64 bits, floats to double.
 using GgufValue = std::variant<std::uint64_t, std::int64_t, double, bool, std::string_view, GgufArray>;
 
+/// The whole number in [least, most] that the value of `key` is, whatever its integer type. Throws Error.
+std::uint64_t whole_number(std::string_view key, const GgufValue& value, std::uint64_t least, std::uint64_t most);
+
 /// Type ids of tensors, as in the file; those that this program reads.
 enum class TensorType : std::uint32_t {
   f32 = 0,
@@ -85,7 +88,7 @@ class GgufFile {
   /// The value of `key`, or nullptr.
   const GgufValue* find(std::string_view key) const;
 
-  /// A whole number in [least, most].
+  /// A whole number in [least, most], of any integer type.
   std::uint64_t integer(std::string_view key, std::uint64_t least, std::uint64_t most) const;
   /// A finite number.
   double number(std::string_view key) const;
@@ -93,6 +96,7 @@ class GgufFile {
   std::vector<std::string_view> strings(std::string_view key) const;
   std::vector<std::int32_t> int32s(std::string_view key) const;
 
+  /// Whole numbers of any integer type that 32 bits hold.
   /// As the above for keys that may be missing.
   std::optional<std::uint64_t> optional_integer(std::string_view key, std::uint64_t least, std::uint64_t most) const;
 

@@ -137,13 +137,13 @@ Placed read_tensor_info(ByteReader& reader) {
 std::uint64_t alignment_of(const GgufTables& tables) {
   const auto found = tables.values.find("general.alignment");
   if (found == tables.values.end()) return 32;
-  const auto* const alignment = std::get_if<std::uint64_t>(&found->second);
-  if (alignment == nullptr) throw Error("general.alignment: wrong type; must be an unsigned integer");
-  if (*alignment < 8 || *alignment > max_alignment || (*alignment & (*alignment - 1)) != 0) {
-    throw Error("general.alignment: " + std::to_string(*alignment) + "; must be a power of two from 8 to " +
+  const std::uint64_t alignment =
+      whole_number("general.alignment", found->second, 0, std::numeric_limits<std::uint64_t>::max());
+  if (alignment < 8 || alignment > max_alignment || (alignment & (alignment - 1)) != 0) {
+    throw Error("general.alignment: " + std::to_string(alignment) + "; must be a power of two from 8 to " +
                 std::to_string(max_alignment));
   }
-  return *alignment;
+  return alignment;
 }
 
 // Two tensors on the same bytes are a damaged table, and a way to make a small file ask for much memory.

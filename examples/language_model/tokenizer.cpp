@@ -12,11 +12,21 @@
 namespace dca_lm {
 namespace {
 
-constexpr const char* gpt2_pattern = R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
 constexpr Token no_token = -1;
 constexpr const char* digit_pattern = R"(\p{N})";
 
 /// GPT-2 writes a byte as a printable character: itself where it is one in Latin-1, else one from U+0100 on.
+/// White space as Unicode defines it, for a class. PCRE2's \s has U+180E as well, which is none since Unicode 6.3.
+const std::string space =
+    R"(\x{9}-\x{d}\x{20}\x{85}\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000})";
+
+/// GPT-2's, which writes \s and \S for the classes.
+std::string gpt2_pattern() {
+  const std::string spaces = "[" + space + "]+", not_space = "[^" + space + "]";
+  return R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^)" + space + R"(\p{L}\p{N}]+|)" + spaces + "(?!" + not_space +
+         ")|" + spaces;
+}
+
 std::array<std::string, 256> printable_bytes() {
   std::array<std::string, 256> written;
   unsigned next = 0x100;
@@ -41,12 +51,12 @@ std::uint64_t pair_key(Token left, Token right) {
 /// A regular expression that cuts text into its matches and what lies between them.
 class Tokenizer::Pattern {
  public:
-  explicit Pattern(const char* expression) {
+  explicit Pattern(const std::string& expression) {
     int error = 0;
     PCRE2_SIZE at = 0;
-    code_.reset(pcre2_compile(reinterpret_cast<PCRE2_SPTR>(expression), PCRE2_ZERO_TERMINATED, PCRE2_UTF | PCRE2_UCP,
+    code_.reset(pcre2_compile(reinterpret_cast<PCRE2_SPTR>(expression.data()), expression.size(), PCRE2_UTF | PCRE2_UCP,
                               &error, &at, nullptr));
-    if (!code_) throw Error("PCRE2 refuses " + std::string(expression));
+    if (!code_) throw Error("PCRE2 refuses " + expression);
     pcre2_jit_compile(code_.get(), PCRE2_JIT_COMPLETE);  // where there is no JIT, matching works without
     match_.reset(pcre2_match_data_create_from_pattern(code_.get(), nullptr));
     if (!match_) throw std::bad_alloc();
@@ -92,7 +102,7 @@ Tokenizer::Tokenizer(const GgufFile& file) {
     throw Error("pre-tokenizer " + std::string(pre) + "; smollm and gpt-2 are supported");
   }
   if (pre == "smollm") patterns_.push_back(std::make_unique<Pattern>(digit_pattern));
-  patterns_.push_back(std::make_unique<Pattern>(gpt2_pattern));
+  patterns_.push_back(std::make_unique<Pattern>(gpt2_pattern()));
   read_vocabulary(file.strings("tokenizer.ggml.tokens"));
   read_merges(file.strings("tokenizer.ggml.merges"));
 }

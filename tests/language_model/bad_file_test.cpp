@@ -176,6 +176,7 @@ TEST_CASE("alignments that are no powers of two from 8 to 2^20 are refused") {
                   [&](GgufContents& c) { c.set("general.alignment", value(alignment)); });
   }
   check_refused("general.alignment: wrong type", [](GgufContents& c) { c.set("general.alignment", value("32")); });
-  check_refused("general.alignment: wrong type",
-                [](GgufContents& c) { c.set("general.alignment", value(std::int32_t{32})); });
+  check_refused("general.alignment: wrong type", [](GgufContents& c) { c.set("general.alignment", value(32.0f)); });
+  check_refused("general.alignment: -32;",
+                [](GgufContents& c) { c.set("general.alignment", value(std::int32_t{-32})); });
 }

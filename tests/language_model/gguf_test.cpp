@@ -146,6 +146,40 @@ TEST_CASE("tensors lie where the alignment of the file puts them") {
   }
 }
 
+TEST_CASE("a whole number may have any integer type") {
+  const std::vector<Value> alignments = {value(std::uint8_t{64}),  value(std::int8_t{64}),   value(std::uint16_t{64}),
+                                         value(std::int16_t{64}),  value(std::uint32_t{64}), value(std::int32_t{64}),
+                                         value(std::uint64_t{64}), value(std::int64_t{64})};
+  for (const Value& alignment : alignments) {
+    GgufContents contents = small_contents();
+    contents.alignment = 64;
+    contents.set("general.alignment", alignment);
+    const TempFile written(contents.bytes());
+    INFO("type " << alignment.type);
+    CHECK(error_of([&] { CHECK(GgufFile(written.path()).integer("general.alignment", 64, 64) == 64); }) == "no error");
+  }
+}
+
+TEST_CASE("whole numbers of an array may have any integer type") {
+  GgufContents contents;
+  const std::vector<std::pair<std::string, Value>> arrays = {
+      {"u8", array<std::uint8_t>({1, 2})},   {"i8", array<std::int8_t>({1, 2})},
+      {"u16", array<std::uint16_t>({1, 2})}, {"i16", array<std::int16_t>({1, 2})},
+      {"u32", array<std::uint32_t>({1, 2})}, {"i32", array<std::int32_t>({1, 2})},
+      {"u64", array<std::uint64_t>({1, 2})}, {"i64", array<std::int64_t>({1, 2})}};
+  for (const auto& [key, content] : arrays) contents.set(key, content);
+  contents.set("large", array<std::uint32_t>({1, 0x80000000U}));
+  contents.set("low", array<std::int64_t>({-0x80000001LL}));
+  const TempFile written(contents.bytes());
+  const GgufFile file(written.path());
+  for (const auto& [key, content] : arrays) {
+    INFO(key);
+    CHECK(file.int32s(key) == std::vector<std::int32_t>{1, 2});
+  }
+  CHECK_THAT(error_of([&] { file.int32s("large"); }), contains("large: 2147483648; must fit 32 bits"));
+  CHECK_THAT(error_of([&] { file.int32s("low"); }), contains("low: -2147483649; must fit 32 bits"));
+}
+
 TEST_CASE("every number of 16 bits is read as IEEE 754 and bfloat16 define it") {
   for (const std::uint32_t type : {f16_type, bf16_type}) {
     const TensorData tensor = all_of_16_bits(type);

@@ -154,6 +154,30 @@ TEST_CASE("smollm cuts numbers into digits, gpt-2 does not") {
   CHECK(gpt2.cut("12 12a12") == Words{"12", "\xc4\xa0", "12", "a", "12"});
 }
 
+TEST_CASE("white space is what Unicode says it is") {
+  // After white space, but for a space, "'s" is a word of its own; other characters take the apostrophe.
+  const auto cut_before_s = [](const std::string& character, const std::string& pre) {
+    const Words words = SmallTokenizer(printable_bytes(), {{"'", "s"}}, pre).cut(character + "'s");
+    return words.back() == "'s";
+  };
+  const Words spaces = {"\t",           "\n",           "\v",           "\f",           "\r",           "\xc2\x85",
+                        "\xc2\xa0",     "\xe1\x9a\x80", "\xe2\x80\x80", "\xe2\x80\x81", "\xe2\x80\x82", "\xe2\x80\x83",
+                        "\xe2\x80\x84", "\xe2\x80\x85", "\xe2\x80\x86", "\xe2\x80\x87", "\xe2\x80\x88", "\xe2\x80\x89",
+                        "\xe2\x80\x8a", "\xe2\x80\xa8", "\xe2\x80\xa9", "\xe2\x80\xaf", "\xe2\x81\x9f", "\xe3\x80\x80"};
+  // U+180E, which Unicode once called white space, U+200B, U+2060 and U+FEFF.
+  const Words others = {"\xe1\xa0\x8e", "\xe2\x80\x8b", "\xe2\x81\xa0", "\xef\xbb\xbf"};
+  for (const std::string pre : {"smollm", "gpt-2"}) {
+    for (const std::string& character : spaces) {
+      INFO(pre << ", white space number " << &character - spaces.data());
+      CHECK(cut_before_s(character, pre));
+    }
+    for (const std::string& character : others) {
+      INFO(pre << ", other character number " << &character - others.data());
+      CHECK_FALSE(cut_before_s(character, pre));
+    }
+  }
+}
+
 TEST_CASE("the pre-tokenizer is gpt-2 where the file names none") {
   GgufContents contents;
   set_tokenizer(contents, printable_bytes(), {{"1", "2"}});
