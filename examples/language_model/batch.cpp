@@ -150,7 +150,12 @@ BatchRun run_batch(Session& session, const CacheSize& size, std::span<const std:
     if (!rows.empty()) {
       Matrix chosen(static_cast<Index>(rows.size()), hidden.cols());
       for (std::size_t r = 0; r < rows.size(); ++r) chosen.row(static_cast<Index>(r)) = hidden.row(rows[r]);
-      const Matrix logits = session.model().logits(session.device(), chosen);
+      const auto name = [&](Index row) {
+        const Index sequence = pieces[static_cast<std::size_t>(rows[static_cast<std::size_t>(row)])].sequence;
+        return "position " + std::to_string(session.length(sequence) - 1) + " of prompt " +
+               std::to_string(sequence + 1);
+      };
+      const Matrix logits = session.model().logits(session.device(), chosen, name);
       for (std::size_t r = 0; r < rows.size(); ++r) {
         schedule.take(session, pieces[static_cast<std::size_t>(rows[r])].sequence, logits.row(static_cast<Index>(r)));
       }

@@ -106,7 +106,24 @@ LlamaConfig read_config(const GgufFile& file) {
   return config;
 }
 
+/// Whether all are: x * 0 is 0 for a finite x alone. As a sum, it takes a packet at a time.
+bool all_finite(const Eigen::Ref<const Eigen::RowVectorXf>& logits) { return (logits.array() * 0.0f).sum() == 0.0f; }
+
+void check_finite(const Matrix& logits, const NameRow& name) {
+  for (Index r = 0; r < logits.rows(); ++r) {
+    if (!all_finite(logits.row(r))) throw not_finite(name(r));
+  }
+}
+
 }  // namespace
+
+NameRow positions_from(Index first) {
+  return [first](Index row) { return "position " + std::to_string(first + row); };
+}
+
+Error not_finite(const std::string& row) {
+  return Error("the logits at " + row + "; must be finite: the model's weights hold NaN or infinity, or overflow");
+}
 
 LlamaModel::LlamaModel(const GgufFile& file, const Eigen::ThreadPoolDevice& device) : config_(read_config(file)) {
   const LlamaConfig& c = config_;
@@ -128,9 +145,10 @@ LlamaModel::LlamaModel(const GgufFile& file, const Eigen::ThreadPoolDevice& devi
   }
 }
 
-Matrix LlamaModel::log_probabilities(const Eigen::Ref<const Matrix>& hidden) const {
+Matrix LlamaModel::log_probabilities(const Eigen::Ref<const Matrix>& hidden, const NameRow& name) const {
   Matrix logits(hidden.rows(), config_.vocabulary);
   MultiplyMatrices{}(hidden, head(), logits);
+  check_finite(logits, name);
   for (Index r = 0; r < logits.rows(); ++r) {
     const float max = logits.row(r).maxCoeff();
     const double sum = (logits.row(r).array() - max).exp().cast<double>().sum();
@@ -151,6 +169,7 @@ void LlamaModel::negative_log_likelihoods(const Eigen::Ref<const Matrix>& hidden
     logits.resize(rows, count);
     MultiplyMatrices{}(hidden, head().middleRows(first, count), logits);
     for (Index r = 0; r < rows; ++r) {
+      if (!all_finite(logits.row(r))) sum[r] = std::numeric_limits<double>::quiet_NaN();
       const float before = max[r];
       max[r] = std::max(before, logits.row(r).maxCoeff());
       sum[r] = sum[r] * static_cast<double>(std::exp(before - max[r])) +
@@ -160,13 +179,16 @@ void LlamaModel::negative_log_likelihoods(const Eigen::Ref<const Matrix>& hidden
     }
   }
   for (Index r = 0; r < rows; ++r) {
-    nll[static_cast<std::size_t>(r)] = std::log(sum[r]) + static_cast<double>(max[r] - of_target[r]);
+    nll[static_cast<std::size_t>(r)] =
+        std::log(sum[r]) + (static_cast<double>(max[r]) - static_cast<double>(of_target[r]));
   }
 }
 
-Matrix LlamaModel::logits(const Eigen::ThreadPoolDevice& device, const Eigen::Ref<const Matrix>& hidden) const {
+Matrix LlamaModel::logits(const Eigen::ThreadPoolDevice& device, const Eigen::Ref<const Matrix>& hidden,
+                          const NameRow& name) const {
   Matrix logits(hidden.rows(), config_.vocabulary);
   MultiplyVectors{device}(hidden, head(), logits);
+  check_finite(logits, name);
   return logits;
 }
 

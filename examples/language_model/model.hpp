@@ -5,6 +5,7 @@
 #include <span>
 
 #include "attention.hpp"
+#include "error.hpp"
 #include "gguf.hpp"
 #include "tokenizer.hpp"
 
@@ -14,6 +15,15 @@ using Matrix = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMa
 
 /// Called with the share of the work that is done, in [0, 1].
 using ProgressCallback = std::function<void(double)>;
+
+/// What a row of hidden states belongs to, for messages: "position 17".
+using NameRow = std::function<std::string(Index row)>;
+
+/// Rows of one text, the first of them at position `first`.
+NameRow positions_from(Index first);
+
+/// What to throw where the logits after a row, which is named, are not finite: no result that they give means anything.
+Error not_finite(const std::string& row);
 
 /// Sizes and constants from the file's `llama.*` keys.
 struct LlamaConfig {
@@ -31,16 +41,19 @@ class LlamaModel {
   const LlamaConfig& config() const { return config_; }
 
   /// Natural log of the probability of each token of the vocabulary after each row of hidden states: [rows,
-  /// vocabulary].
-  Matrix log_probabilities(const Eigen::Ref<const Matrix>& hidden) const;
+  /// vocabulary]. Throws Error where logits are not finite.
+  Matrix log_probabilities(const Eigen::Ref<const Matrix>& hidden, const NameRow& name = positions_from(0)) const;
 
   /// nll[r] = minus what log_probabilities says of targets[r] after row r, without room for all of that: the vocabulary
-  /// is taken `block` tokens at a time, which stay in a cache. As many targets, tokens of the vocabulary, as rows.
+  /// is taken `block` tokens at a time, which stay in a cache. As many targets, tokens of the vocabulary, as rows. NaN
+  /// where logits are not finite: this may run on a pool, out of which nothing may be thrown.
   void negative_log_likelihoods(const Eigen::Ref<const Matrix>& hidden, std::span<const Token> targets,
                                 std::span<double> nll, Index block = 2048) const;
 
-  /// Logits after a few hidden states, on the threads of the device: [rows, vocabulary].
-  Matrix logits(const Eigen::ThreadPoolDevice& device, const Eigen::Ref<const Matrix>& hidden) const;
+  /// Logits after a few hidden states, on the threads of the device: [rows, vocabulary]. Throws Error where they are
+  /// not finite.
+  Matrix logits(const Eigen::ThreadPoolDevice& device, const Eigen::Ref<const Matrix>& hidden,
+                const NameRow& name) const;
 
  private:
   friend class Session;

@@ -38,7 +38,7 @@ double log_likelihood(Session& session, const Eigen::RowVectorXf& first, std::sp
   const Index length = session.length();
   const Matrix hidden = session.read(tokens.first(tokens.size() - 1), static_cast<Index>(tokens.size()) - 1);
   session.truncate(length);
-  const Matrix scores = session.model().log_probabilities(hidden);
+  const Matrix scores = session.model().log_probabilities(hidden, positions_from(length));
   for (std::size_t k = 1; k < tokens.size(); ++k) {
     sum += static_cast<double>(scores(static_cast<Index>(k) - 1, tokens[k]));
   }
@@ -127,7 +127,9 @@ std::vector<NeedleTrial> needle_trials(Session& session, const Tokenizer& tokeni
   answer_in_turn(
       session, prompts,
       [&](std::size_t k, std::span<const Token> left, const ProgressCallback& reading) {
-        const Eigen::RowVectorXf first = session.model().log_probabilities(session.read(left, 1, reading)).row(0);
+        const Matrix hidden = session.read(left, 1, reading);
+        const NameRow name = positions_from(session.length() - 1);
+        const Eigen::RowVectorXf first = session.model().log_probabilities(hidden, name).row(0);
         std::vector<double> scores;
         for (const std::vector<Token>& answer : answers) scores.push_back(log_likelihood(session, first, answer));
         judge(trials[order[k]], scores);

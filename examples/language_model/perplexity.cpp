@@ -1,5 +1,6 @@
 #include "perplexity.hpp"
 
+#include <algorithm>
 #include <atomic>
 #include <cmath>
 #include <mutex>
@@ -13,9 +14,9 @@ namespace {
 constexpr double layers_share = 0.85;      // of the time; the rest is the product with the vocabulary
 constexpr Index tokens_of_a_piece = 8192;  // enough for the products, few enough that states do not rival the cache
 
-/// Writes the negative log likelihoods of targets[r] after hidden row r.
+/// Writes the negative log likelihoods of targets[r] after hidden row r. Throws Error where logits are not finite.
 void score(const Session& session, const Matrix& hidden, std::span<const Token> targets, std::span<double> nll,
-           const ProgressCallback& progress) {
+           const NameRow& name, const ProgressCallback& progress) {
   constexpr Index rows_per_task = 256;  // enough for the products
   const auto count = static_cast<Index>(targets.size());
   std::atomic<Index> done{0};
@@ -32,6 +33,8 @@ void score(const Session& session, const Matrix& hidden, std::span<const Token> 
           progress(static_cast<double>(done) / static_cast<double>(count));
         }
       });
+  const auto bad = std::find_if(nll.begin(), nll.end(), [](double value) { return std::isnan(value); });
+  if (bad != nll.end()) throw not_finite(name(bad - nll.begin()));
 }
 
 /// Reads tokens[first, last) as a text of its own, in pieces, and scores what follows each of those from `from` on.
@@ -54,9 +57,8 @@ void score_window(Session& session, std::span<const Token> tokens, Index first, 
     const Matrix hidden = session.read(part(tokens, begin, end), std::max<Index>(0, end - scored),
                                        [&](double share) { progress(done + share_of_all * share * reading); });
     if (scored >= end) continue;
-    score(session, hidden, part(tokens, scored + 1, end + 1), part(nll, scored, end), [&](double share) {
-      progress(done + share_of_all * (reading + (1 - reading) * share));
-    });
+    score(session, hidden, part(tokens, scored + 1, end + 1), part(nll, scored, end), positions_from(scored),
+          [&](double share) { progress(done + share_of_all * (reading + (1 - reading) * share)); });
   }
 }
 
