@@ -21,7 +21,7 @@ using Prompts = std::vector<std::vector<Token>>;
 
 Prompts read_prompts(const std::vector<std::string>& paths, const Tokenizer& tokenizer) {
   Prompts prompts;
-  for (const std::string& path : paths) prompts.push_back(tokenizer.encode(read_text(path)));
+  for (const std::string& path : paths) prompts.push_back(tokenizer.encode_text(read_text(path)));
   return prompts;
 }
 

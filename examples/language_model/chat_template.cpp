@@ -65,6 +65,11 @@ ChatTemplate::ChatTemplate(const GgufFile& file, const Tokenizer& tokenizer) {
   system_ = default_system_turn(text);
   start_ = special_token(tokenizer, start_mark);
   end_ = special_token(tokenizer, end_mark);
+  if (tokenizer.start() != start_) bos_ = tokenizer.start();  // a prompt that begins with it has it
+  if (tokenizer.bos() && text.find("bos_token") != std::string_view::npos) {
+    bos_ = tokenizer.bos();
+    bos_text_ = tokenizer.decode({&*bos_, 1});
+  }
 }
 
 std::vector<ChatTemplate::Turn> ChatTemplate::turns(std::string_view message) const {
@@ -76,13 +81,14 @@ std::vector<ChatTemplate::Turn> ChatTemplate::turns(std::string_view message) co
 }
 
 std::string ChatTemplate::render(std::string_view message) const {
-  std::string text;
+  std::string text = bos_text_;
   for (const Turn& turn : turns(message)) text += start_mark + turn.text + (turn.closed ? end_mark + "\n" : "");
   return text;
 }
 
 std::vector<Token> ChatTemplate::prompt(const Tokenizer& tokenizer, std::string_view message) const {
   std::vector<Token> tokens;
+  if (bos_) tokens.push_back(*bos_);
   const auto add = [&](std::string_view text) {
     const std::vector<Token> encoded = tokenizer.encode(text);
     tokens.insert(tokens.end(), encoded.begin(), encoded.end());

@@ -12,7 +12,8 @@ namespace dca_lm {
 ///     <|im_start|>system\n...<|im_end|>\n<|im_start|>user\n...<|im_end|>\n<|im_start|>assistant\n
 ///
 /// The system's turn is there where the template, a Jinja program, adds one of its own to conversations that have none:
-/// that is, where it contains the whole of it as one literal.
+/// that is, where it contains the whole of it as one literal. The token that begins a text comes first, once, where the
+/// template writes it (bos_token) or the file has it before every text.
 class ChatTemplate {
  public:
   /// Throws Error where the file has no tokenizer.chat_template, it is of another family, or the vocabulary has no
@@ -38,6 +39,8 @@ class ChatTemplate {
 
   std::string system_;  // empty where there is no such turn
   Token start_, end_;
+  std::string bos_text_;  // where the template writes it
+  std::optional<Token> bos_;
 };
 
 }  // namespace dca_lm

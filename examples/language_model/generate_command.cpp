@@ -63,7 +63,7 @@ int run_generate(GenerateOptions& options) {
     prompt = chat.prompt(run.tokenizer, message_of(text));
     how.ends.push_back(chat.end());
   } else {
-    prompt = run.tokenizer.encode(text);
+    prompt = run.tokenizer.encode_text(text);
   }
   const Index room = static_cast<Index>(prompt.size()) + common.tokens;
   const Attention attention = run.attention(common, room);

@@ -91,6 +91,14 @@ GgufFile::GgufFile(const std::string& path) : file_(path) {
   GgufTables tables = read_gguf_tables(file_.bytes());
   values_ = std::move(tables.values);
   tensors_ = std::move(tables.tensors);
+  constexpr std::uint64_t any = std::numeric_limits<std::uint64_t>::max();
+  const std::uint64_t pieces = optional_integer("split.count", 0, any).value_or(0);
+  if (pieces > 1) {
+    const auto before = optional_integer("split.no", 0, pieces - 1);
+    throw Error("split.count: " + std::to_string(pieces) + "; must be 0 or 1: the file is " +
+                (before ? "piece " + std::to_string(*before + 1) : "one") + " of " + std::to_string(pieces) +
+                ", to be joined to one file first (llama-gguf-split --merge)");
+  }
 }
 
 const GgufValue* GgufFile::find(std::string_view key) const {
@@ -117,6 +125,11 @@ std::optional<std::uint64_t> GgufFile::optional_integer(std::string_view key, st
                                                         std::uint64_t most) const {
   if (find(key) == nullptr) return std::nullopt;
   return integer(key, least, most);
+}
+
+bool GgufFile::boolean(std::string_view key) const {
+  const auto* const yes = std::get_if<bool>(&value(key));
+  return yes != nullptr ? *yes : integer(key, 0, 1) == 1;
 }
 
 double GgufFile::number(std::string_view key) const {

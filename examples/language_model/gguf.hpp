@@ -78,8 +78,8 @@ struct GgufTensor {
 /// A GGUF file, version 2 or 3, little-endian, mapped into memory. Names, strings and tensors are views into it.
 ///
 /// Everything is checked when the file is opened: counts and lengths against the bytes left, types, offsets, alignment,
-/// sizes and their products; tensors may not overlap, names may not repeat. The getters throw Error where a key is
-/// missing or has another type.
+/// sizes and their products; tensors may not overlap, names may not repeat; the file may not be a piece of several. The
+/// getters throw Error where a key is missing or has another type.
 class GgufFile {
  public:
   /// Throws Error where the file cannot be read or is not what it says.
@@ -90,15 +90,19 @@ class GgufFile {
 
   /// A whole number in [least, most], of any integer type.
   std::uint64_t integer(std::string_view key, std::uint64_t least, std::uint64_t most) const;
+  /// A truth value; 0 or 1 of any integer type is one as well.
+  bool boolean(std::string_view key) const;
   /// A finite number.
   double number(std::string_view key) const;
   std::string_view string(std::string_view key) const;
   std::vector<std::string_view> strings(std::string_view key) const;
+  /// Whole numbers of any integer type that 32 bits hold.
   std::vector<std::int32_t> int32s(std::string_view key) const;
 
-  /// Whole numbers of any integer type that 32 bits hold.
   /// As the above for keys that may be missing.
   std::optional<std::uint64_t> optional_integer(std::string_view key, std::uint64_t least, std::uint64_t most) const;
+
+  const std::unordered_map<std::string_view, GgufValue>& values() const { return values_; }
 
   /// The tensor of that name, or nullptr.
   const GgufTensor* find_tensor(std::string_view name) const;

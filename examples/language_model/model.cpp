@@ -6,6 +6,7 @@
 
 #include "dequantize.hpp"
 #include "error.hpp"
+#include "file_roles.hpp"
 #include "products.hpp"
 
 namespace dca_lm {
@@ -127,6 +128,7 @@ Error not_finite(const std::string& row) {
 
 LlamaModel::LlamaModel(const GgufFile& file, const Eigen::ThreadPoolDevice& device) : config_(read_config(file)) {
   const LlamaConfig& c = config_;
+  check_roles(file, static_cast<std::uint64_t>(c.layers));
   embedding_ = load_matrix(file, device, "token_embd.weight", c.vocabulary, c.width);
   if (file.find_tensor("output.weight") != nullptr)
     head_ = load_matrix(file, device, "output.weight", c.vocabulary, c.width);

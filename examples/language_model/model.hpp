@@ -35,7 +35,8 @@ struct LlamaConfig {
 /// Weights as float matrices [outputs, inputs], dequantised once.
 class LlamaModel {
  public:
-  /// Throws Error where the file is not a Llama model with all its tensors in the right shapes.
+  /// Throws Error where the file is not a Llama model with all its tensors in the right shapes, or has keys or tensors
+  /// that would change results and are not supported.
   LlamaModel(const GgufFile& file, const Eigen::ThreadPoolDevice& device);
 
   const LlamaConfig& config() const { return config_; }

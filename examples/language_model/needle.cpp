@@ -94,7 +94,9 @@ Index needle_answer_tokens(const Tokenizer& tokenizer) {
 std::vector<Token> needle_prompt(const Tokenizer& tokenizer, std::span<const Token> haystack, const std::string& word,
                                  double depth, Index tokens) {
   const std::vector<Token> needle = tokenizer.encode(sentence + word + sentence_end), end = tokenizer.encode(question);
-  const Index own = static_cast<Index>(needle.size() + end.size()), room = tokens - own;
+  std::vector<Token> text;
+  if (tokenizer.start()) text.push_back(*tokenizer.start());
+  const Index own = static_cast<Index>(text.size() + needle.size() + end.size()), room = tokens - own;
   if (room < 1) {
     throw Error("--tokens " + std::to_string(tokens) + "; the needle and the question alone take " +
                 std::to_string(own));
@@ -106,7 +108,7 @@ std::vector<Token> needle_prompt(const Tokenizer& tokenizer, std::span<const Tok
   const auto hay = haystack.first(static_cast<std::size_t>(room));
   const auto wanted = static_cast<std::size_t>(depth * static_cast<double>(room));
   const std::size_t at = end_of_sentence(tokenizer, hay, std::min(wanted, hay.size()));
-  std::vector<Token> text(hay.begin(), hay.begin() + static_cast<std::ptrdiff_t>(at));
+  text.insert(text.end(), hay.begin(), hay.begin() + static_cast<std::ptrdiff_t>(at));
   text.insert(text.end(), needle.begin(), needle.end());
   text.insert(text.end(), hay.begin() + static_cast<std::ptrdiff_t>(at), hay.end());
   text.insert(text.end(), end.begin(), end.end());

@@ -26,9 +26,9 @@ std::span<const std::string> needle_words();
 /// Room that a session needs beyond the prompt.
 Index needle_answer_tokens(const Tokenizer& tokenizer);
 
-/// As many tokens of the haystack as fit, with a sentence that names the word after the given share of them, at the end
-/// of a sentence if one ends soon, and a question that the word answers. Throws Error where `tokens` do not hold the
-/// sentence, the question and some haystack, or the haystack is shorter than that.
+/// What begins every text, then as many tokens of the haystack as fit, with a sentence that names the word after the
+/// given share of them, at the end of a sentence if one ends soon, and a question that the word answers. Throws Error
+/// where `tokens` do not hold the sentence, the question and some haystack, or the haystack is shorter than that.
 std::vector<Token> needle_prompt(const Tokenizer& tokenizer, std::span<const Token> haystack, const std::string& word,
                                  double depth, Index tokens);
 

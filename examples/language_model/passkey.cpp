@@ -33,7 +33,7 @@ std::string first_number(const std::string& text) {
 }  // namespace
 
 std::vector<Token> passkey_prompt(const Tokenizer& tokenizer, const std::string& key, double depth, Index tokens) {
-  std::vector<Token> text = tokenizer.encode(introduction);
+  std::vector<Token> text = tokenizer.encode_text(introduction);
   const std::vector<Token> fill = tokenizer.encode(filler), info = tokenizer.encode(needle(key));
   const std::vector<Token> end = tokenizer.encode(question);
   const Index room = tokens - static_cast<Index>(text.size() + info.size() + end.size());

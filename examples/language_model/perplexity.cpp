@@ -96,13 +96,17 @@ std::vector<double> negative_log_likelihoods(Session& session, std::span<const T
                 std::to_string(context.tokens));
   }
   std::vector<double> nll(static_cast<std::size_t>(count));
+  std::vector<Token> text(tokens.begin(), tokens.end());
   const Index head = context.tokens - context.tokens % context.step;
   for (Index from = 0; from < count;) {
     const Index last = std::min(from == 0 ? head : from + context.step, count);
     const double done = static_cast<double>(from) / static_cast<double>(count);
     const double share_of_all = static_cast<double>(last - from) / static_cast<double>(count);
-    score_window(session, tokens, std::max<Index>(0, last - context.tokens), from, last, nll,
-                 [&](double share) { progress(done + share_of_all * share); });
+    const Index first = std::max<Index>(0, last - context.tokens);
+    Token& beginning = text[static_cast<std::size_t>(first)];  // no target of this context
+    if (context.start && first > 0) beginning = *context.start;
+    score_window(session, text, first, from, last, nll, [&](double share) { progress(done + share_of_all * share); });
+    beginning = tokens[static_cast<std::size_t>(first)];
     from = last;
   }
   return nll;

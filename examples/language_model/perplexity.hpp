@@ -21,9 +21,11 @@ std::vector<double> negative_log_likelihoods(Session& session, std::span<const T
 std::vector<double> last_negative_log_likelihoods(Session& session, std::span<const Token> tokens, Index count,
                                                   const ProgressCallback& progress);
 
-/// A context that slides over a text: of `tokens` tokens at most, in steps of `step` tokens.
+/// A context that slides over a text: of `tokens` tokens at most, in steps of `step` tokens. Where the model has a
+/// token `start` before every text, it takes the place of the first of a context.
 struct SlidingContext {
   Index tokens, step;
+  std::optional<Token> start = {};
 };
 
 /// As above, with a context that never exceeds a window: the control for attentions that reach further. Targets are

@@ -47,7 +47,7 @@ int run_ppl(PplOptions& options) {
   if (options.context > 0 && options.step == 0) options.step = std::max<Index>(1, options.context / 2);
   const Run run(common);
   const Attention attention = run.attention(common, common.tokens);
-  std::vector<Token> tokens = run.tokenizer.encode(read_text(options.text));
+  std::vector<Token> tokens = run.tokenizer.encode_text(read_text(options.text));
   if (static_cast<Index>(tokens.size()) <= common.tokens) {
     throw Error("--tokens " + std::to_string(common.tokens) + "; " + options.text + " has " +
                 std::to_string(tokens.size()) + ", and one more is needed to score the last");
@@ -61,7 +61,7 @@ int run_ppl(PplOptions& options) {
   const auto start = std::chrono::steady_clock::now();
   const std::vector<double> nll = [&] {
     const Progress progress("perplexity");
-    const SlidingContext context{options.context, options.step};
+    const SlidingContext context{options.context, options.step, run.tokenizer.start()};
     if (options.context > 0) return negative_log_likelihoods(session, tokens, context, std::ref(progress));
     return negative_log_likelihoods(session, tokens, std::ref(progress));
   }();

@@ -3,6 +3,7 @@
 
 #include <pcre2.h>
 
+#include <algorithm>
 #include <array>
 #include <functional>
 #include <queue>
@@ -15,7 +16,6 @@ namespace {
 constexpr Token no_token = -1;
 constexpr const char* digit_pattern = R"(\p{N})";
 
-/// GPT-2 writes a byte as a printable character: itself where it is one in Latin-1, else one from U+0100 on.
 /// White space as Unicode defines it, for a class. PCRE2's \s has U+180E as well, which is none since Unicode 6.3.
 const std::string space =
     R"(\x{9}-\x{d}\x{20}\x{85}\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000})";
@@ -27,6 +27,7 @@ std::string gpt2_pattern() {
          ")|" + spaces;
 }
 
+/// GPT-2 writes a byte as a printable character: itself where it is one in Latin-1, else one from U+0100 on.
 std::array<std::string, 256> printable_bytes() {
   std::array<std::string, 256> written;
   unsigned next = 0x100;
@@ -62,17 +63,19 @@ class Tokenizer::Pattern {
     if (!match_) throw std::bad_alloc();
   }
 
-  /// Calls piece(part of text) for all parts, in order.
+  /// Calls piece(part of text) for all parts, in order. `unchecked` is where a text that may not be UTF-8 begins in
+  /// what the user gave; none for one that has been checked.
   template <class F>
-  void cut(std::string_view text, bool check_utf, F&& piece) const {
+  void cut(std::string_view text, std::optional<std::size_t> unchecked, F&& piece) const {
     std::size_t from = 0;
-    std::uint32_t options = check_utf ? 0 : PCRE2_NO_UTF_CHECK;
+    std::uint32_t options = unchecked ? 0 : PCRE2_NO_UTF_CHECK;
     while (from < text.size()) {
       const int found = pcre2_match(code_.get(), reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(), from, options,
                                     match_.get(), nullptr);
       if (found == PCRE2_ERROR_NOMATCH) break;
       if (found <= PCRE2_ERROR_UTF8_ERR1 && found >= PCRE2_ERROR_UTF8_ERR21) {
-        throw Error("text: not UTF-8 at byte " + std::to_string(pcre2_get_startchar(match_.get())));
+        const std::size_t at = unchecked.value_or(0) + pcre2_get_startchar(match_.get());
+        throw Error("text: not UTF-8 at byte " + std::to_string(at));
       }
       if (found < 0) throw Error("text: PCRE2 gave up with error " + std::to_string(found));
       options = PCRE2_NO_UTF_CHECK;  // the whole of it has been checked
@@ -103,7 +106,11 @@ Tokenizer::Tokenizer(const GgufFile& file) {
   }
   if (pre == "smollm") patterns_.push_back(std::make_unique<Pattern>(digit_pattern));
   patterns_.push_back(std::make_unique<Pattern>(gpt2_pattern()));
-  read_vocabulary(file.strings("tokenizer.ggml.tokens"));
+  const std::vector<std::string_view> tokens = file.strings("tokenizer.ggml.tokens");
+  read_vocabulary(tokens);
+  const std::string_view types = "tokenizer.ggml.token_type";
+  if (file.find(types) != nullptr) read_types(tokens, file.int32s(types));
+  read_start(file);
   read_merges(file.strings("tokenizer.ggml.merges"));
 }
 
@@ -132,6 +139,32 @@ void Tokenizer::read_vocabulary(const std::vector<std::string_view>& tokens) {
   for (std::size_t byte = 0; byte < 256; ++byte) {
     const auto found = vocabulary_.find(written[byte]);
     byte_tokens_.push_back(found == vocabulary_.end() ? no_token : found->second);
+  }
+}
+
+void Tokenizer::read_types(const std::vector<std::string_view>& tokens, const std::vector<std::int32_t>& types) {
+  constexpr std::int32_t control = 3, user_defined = 4;
+  if (types.size() != tokens.size()) {
+    throw Error("tokenizer.ggml.token_type: " + std::to_string(types.size()) + " types; must be one for each of " +
+                std::to_string(tokens.size()) + " tokens");
+  }
+  for (std::size_t token = 0; token < tokens.size(); ++token) {
+    if (types[token] == control || types[token] == user_defined) bytes_of_[token] = tokens[token];
+    if (types[token] == user_defined && !tokens[token].empty()) user_defined_.push_back(static_cast<Token>(token));
+  }
+  std::stable_sort(user_defined_.begin(), user_defined_.end(), [&](Token a, Token b) {
+    return tokens[static_cast<std::size_t>(a)].size() > tokens[static_cast<std::size_t>(b)].size();
+  });
+}
+
+void Tokenizer::read_start(const GgufFile& file) {
+  const char* const add = "tokenizer.ggml.add_bos_token";
+  starts_with_bos_ = file.find(add) != nullptr && file.boolean(add);
+  const std::uint64_t most = bytes_of_.empty() ? 0 : bytes_of_.size() - 1;
+  const auto bos = file.optional_integer("tokenizer.ggml.bos_token_id", 0, most);
+  if (bos) bos_ = static_cast<Token>(*bos);
+  if (starts_with_bos_ && !bos) {
+    throw Error(std::string(add) + ": true; must be false where there is no tokenizer.ggml.bos_token_id");
   }
 }
 
@@ -200,6 +233,25 @@ void Tokenizer::encode_word(std::string_view word, std::vector<Token>& out) cons
   for (std::ptrdiff_t k = 0; k >= 0 && k < size; k = part(k).after) out.push_back(part(k).token);
 }
 
+std::vector<Tokenizer::Fragment> Tokenizer::fragments(std::string_view text) const {
+  std::vector<Fragment> found = {{0, text.size(), no_token}};
+  for (const Token token : user_defined_) {
+    const std::string& written = bytes_of_[static_cast<std::size_t>(token)];
+    std::vector<Fragment> finer;
+    for (auto [first, last, known] : found) {
+      const std::string_view until = text.substr(0, last);
+      for (std::size_t at; known == no_token && (at = until.find(written, first)) != std::string_view::npos;) {
+        if (at > first) finer.push_back({first, at, no_token});
+        first = at + written.size();
+        finer.push_back({at, first, token});
+      }
+      if (first < last) finer.push_back({first, last, known});
+    }
+    found = std::move(finer);
+  }
+  return found;
+}
+
 std::vector<Token> Tokenizer::encode(std::string_view text) const {
   std::vector<Token> out;
   std::unordered_map<std::string_view, std::vector<Token>> known;
@@ -208,12 +260,25 @@ std::vector<Token> Tokenizer::encode(std::string_view text) const {
     if (fresh) encode_word(piece, found->second);
     out.insert(out.end(), found->second.begin(), found->second.end());
   };
-  if (patterns_.size() == 1) {
-    patterns_[0]->cut(text, true, word);
-  } else {
-    patterns_[0]->cut(text, true, [&](std::string_view piece) { patterns_[1]->cut(piece, false, word); });
+  for (const auto& [first, last, token] : fragments(text)) {
+    if (token != no_token) {
+      out.push_back(token);
+      continue;
+    }
+    const std::string_view words = text.substr(first, last - first);
+    if (patterns_.size() == 1) {
+      patterns_[0]->cut(words, first, word);
+    } else {
+      patterns_[0]->cut(words, first, [&](std::string_view piece) { patterns_[1]->cut(piece, std::nullopt, word); });
+    }
   }
   return out;
+}
+
+std::vector<Token> Tokenizer::encode_text(std::string_view text) const {
+  std::vector<Token> tokens = encode(text);
+  if (start()) tokens.insert(tokens.begin(), *start());
+  return tokens;
 }
 
 std::optional<Token> Tokenizer::find(const std::string& written) const {

@@ -19,17 +19,27 @@ using Token = std::int32_t;
 /// Text to tokens and back, as Hugging Face's tokenizers do for GPT-2 style vocabularies: the text is cut into words by
 /// regular expressions (PCRE2, Unicode properties), a word's bytes are merged pair by pair, the lowest rank first.
 ///
-/// Supported pre-tokenizers: "smollm" (every digit alone, then GPT-2's pattern) and "gpt-2". Text is taken as it is: no
-/// special token is looked for and none is added.
+/// Supported pre-tokenizers: "smollm" (every digit alone, then GPT-2's pattern) and "gpt-2". Text is taken as it is: of
+/// tokens beside the merged ones, those alone are looked for that the file calls user-defined.
 class Tokenizer {
  public:
-  /// Throws Error for another tokenizer model or pre-tokenizer, or a merge of unknown tokens.
+  /// Throws Error for another tokenizer model or pre-tokenizer, a merge of unknown tokens, or a token before every text
+  /// that the file asks for and does not name.
   explicit Tokenizer(const GgufFile& file);
   ~Tokenizer();
 
   /// Throws Error naming the first byte that is not UTF-8, or a byte for which the vocabulary has no token (some
   /// control characters).
   std::vector<Token> encode(std::string_view text) const;
+
+  /// The same for a text that is read from its beginning: start() before it, where there is one.
+  std::vector<Token> encode_text(std::string_view text) const;
+
+  /// The token that begins a text. None where the file has none.
+  std::optional<Token> bos() const { return bos_; }
+
+  /// The same where the file wants it before every text, otherwise none.
+  std::optional<Token> start() const { return starts_with_bos_ ? bos_ : std::nullopt; }
 
   /// The bytes of the tokens one after the other; may cut a UTF-8 character. Throws Error for a token out of range.
   std::string decode(std::span<const Token> tokens) const;
@@ -47,15 +57,26 @@ class Tokenizer {
     Token merged;
   };
 
+  struct Fragment {
+    std::size_t first, last;  // of the text
+    Token token;              // that it is, or -1: words
+  };
+
   void read_vocabulary(const std::vector<std::string_view>& tokens);
+  void read_types(const std::vector<std::string_view>& tokens, const std::vector<std::int32_t>& types);
+  void read_start(const GgufFile& file);
   void read_merges(const std::vector<std::string_view>& merges);
+  std::vector<Fragment> fragments(std::string_view text) const;
   void encode_word(std::string_view word, std::vector<Token>& out) const;
 
   std::vector<std::string> bytes_of_;                  // by token
   std::vector<Token> byte_tokens_;                     // by byte, -1 where there is none
+  std::vector<Token> user_defined_;                    // the longest first
   std::unordered_map<std::uint64_t, Merge> merges_;    // by pair of tokens
   std::unordered_map<std::string, Token> vocabulary_;  // by bytes as they are written in the file
   std::vector<std::unique_ptr<Pattern>> patterns_;     // each cuts what the one before left
+  std::optional<Token> bos_;
+  bool starts_with_bos_ = false;
 };
 
 }  // namespace dca_lm

@@ -23,7 +23,7 @@ std::vector<Token> tokens_of(TuneOptions& options, const Run& run) {
     throw Error("--tokens " + std::to_string(count) + "; must be more than the trained window, " +
                 std::to_string(window));
   }
-  std::vector<Token> tokens = run.tokenizer.encode(read_text(options.text));
+  std::vector<Token> tokens = run.tokenizer.encode_text(read_text(options.text));
   if (static_cast<Index>(tokens.size()) <= count) {
     throw Error("--tokens " + std::to_string(count) + "; " + options.text + " has " + std::to_string(tokens.size()) +
                 ", and one more is needed to score the last");
