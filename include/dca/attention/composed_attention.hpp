@@ -2,6 +2,7 @@
 #pragma once
 
 #include "dca/attention/options.hpp"
+#include "dca/kernel/logit_scales.hpp"
 #include "dca/kernel/tile_loop.hpp"
 #include "dca/kv/cache.hpp"
 #include "dca/kv/dense.hpp"
@@ -28,12 +29,15 @@ class ComposedAttention {
  public:
   using Layout = typename First::Layout;
 
-  /// Throws std::invalid_argument where softmax_scale is not finite or logit_softcap not positive and finite.
+  /// Throws std::invalid_argument where softmax_scale or logit_softcap is out of the range that AttentionConfig tells.
   explicit ComposedAttention(AttentionConfig<Layout> config) : config_(std::move(config)) {
-    if (config_.softmax_scale && !std::isfinite(*config_.softmax_scale)) {
-      detail::fail("softmax_scale", std::to_string(*config_.softmax_scale), "must be finite");
+    if (config_.softmax_scale) {
+      if (!std::isfinite(*config_.softmax_scale)) {
+        detail::fail("softmax_scale", detail::to_text(*config_.softmax_scale), "must be finite");
+      }
+      check_scales(std::max<Index>(config_.rope.rotary_dim(), 1));
     }
-    if (config_.logit_softcap) detail::checked_positive("logit_softcap", *config_.logit_softcap);
+    if (config_.logit_softcap) softcap_ = detail::checked_softcap<T>(*config_.logit_softcap);
   }
 
   const AttentionConfig<Layout>& config() const { return config_; }
@@ -78,10 +82,7 @@ class ComposedAttention {
     check_selection(source, selection, call.skipped.data != nullptr);
     if (q.shape[0] == 0 || q.shape[1] == 0) return;
 
-    const detail::AttentionParams<Layout> params{
-        config_.chunks, config_.rope,
-        config_.softmax_scale ? *config_.softmax_scale : 1.0 / std::sqrt(static_cast<double>(q.shape[3])),
-        config_.logit_softcap.value_or(0.0)};
+    const detail::AttentionParams<Layout> params{config_.chunks, config_.rope, softmax_scale(q.shape[3]), softcap_};
     detail::TileLoop<T, Device, Layout, Source, std::remove_const_t<Q>, O, Selection, First, Rest...>(
         device, params, source, call, selection)
         .run(options.workspace, options.chosen);
@@ -141,6 +142,17 @@ class ComposedAttention {
     }
     check_dim("query", "head_dim", q[3]);
     check_dim("value", "v_head_dim", source.v_head_dim());
+    check_scales(q[3]);
+  }
+
+  double softmax_scale(Index head_dim) const {
+    return config_.softmax_scale.value_or(1.0 / std::sqrt(static_cast<double>(head_dim)));
+  }
+
+  void check_scales(Index head_dim) const {
+    const Index rotary_dim = config_.rope.rotary_dim();
+    detail::check_logit_scales<T>(softmax_scale(head_dim), config_.rope.attention_factor(), rotary_dim > 0,
+                                  head_dim > rotary_dim);
   }
 
   template <class Source>
@@ -256,6 +268,7 @@ class ComposedAttention {
   }
 
   AttentionConfig<Layout> config_;
+  double softcap_ = 0;  // 0: none
 };
 
 }  // namespace dca

@@ -17,6 +17,11 @@ namespace dca {
 ///
 /// logit of (i, j) = s, or logit_softcap * tanh(s / logit_softcap) where a cap is given, with
 /// s = softmax_scale * <R(query_position(i)) q_i, R(key_position(j)) k_j>.
+///
+/// Features are multiplied by softmax_scale * log2(e), rotated ones by the square of the attention factor besides: the
+/// scalar of the arithmetic must hold these factors as normal numbers (in float from 1.2e-38 to 3.4e38 in size), or
+/// operator or call throw. A softmax_scale of 0 weighs all keys alike. A cap from half the largest number of the scalar
+/// on is none, exactly; one below the smallest normal number (times log2(e)) is refused.
 template <class Layout>
 struct AttentionConfig {
   Layout chunks = {};  // to be given where Layout is ChunkLayout, left out where it is Unchunked

@@ -19,9 +19,6 @@ struct AttentionParams {
   const RotaryEmbedding& rope;
   double softmax_scale;
   double logit_softcap;
-
-  /// Logits are in units of log2, or of the cap where tanh comes next.
-  double unit() const { return logit_softcap > 0 ? logit_softcap : std::numbers::ln2; }
 };
 
 /// The queries of one sequence: `count` tokens from `first` on in batch `batch` of the call's tensors, the first of

@@ -180,8 +180,8 @@ class BlockChooser {
       multiply_keys<T, Vectors>(bounds_, count, 2 * head_dim_, queries_, scores_ + (first - blocks.first) * lanes, most,
                                 [] {});
     }
-    const T cap_log2 = static_cast<T>(params_.logit_softcap * std::numbers::log2e);
-    if (cap_log2 > T{0}) mask_scores<T, Vectors>(scores_, blocks.last - blocks.first, LaneRanges<T>{}, cap_log2);
+    const SoftCap<T> cap(params_.logit_softcap);
+    if (cap) mask_scores<T, Vectors>(scores_, blocks.last - blocks.first, LaneRanges<T>{}, cap);
   }
 
   const AttentionParams<Layout>& params_;

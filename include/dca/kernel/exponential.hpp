@@ -78,12 +78,13 @@ EIGEN_ALWAYS_INLINE Packet<T> exp2_nonpositive(const Packet<T>& x) {
   return ei::pmadd(parts.power, parts.fraction, parts.power);
 }
 
-/// tanh(x) = E / (E + 2) with E = e^2x - 1, which loses nothing to cancellation at either end. NaN stays NaN.
+/// tanh(x * ln(2) / 2) = E / (E + 2) with E = 2^x - 1, which loses nothing to cancellation at either end. NaN stays
+/// NaN.
 template <class T>
-EIGEN_ALWAYS_INLINE Packet<T> tanh(const Packet<T>& x) {
-  constexpr T saturated = sizeof(T) == sizeof(float) ? T{10} : T{20};  // tanh rounds to 1 well before
+EIGEN_ALWAYS_INLINE Packet<T> exp2_tanh(const Packet<T>& x) {
+  constexpr T saturated = sizeof(T) == sizeof(float) ? T{29} : T{58};  // rounds to 1 well before
   const Packet<T> inside = ei::pmin(ei::pmax(x, broadcast<T>(-saturated)), broadcast<T>(saturated));
-  const Exp2Parts<T> parts = exp2_parts<T>(ei::pmul(inside, broadcast(static_cast<T>(2 * std::numbers::log2e))));
+  const Exp2Parts<T> parts = exp2_parts<T>(inside);
   const Packet<T> e = ei::pmadd(parts.power, parts.fraction, ei::psub(parts.power, broadcast<T>(T{1})));
   return ei::pdiv(e, ei::padd(e, broadcast<T>(T{2})));
 }

@@ -33,17 +33,35 @@ struct LaneRanges {
   }
 };
 
-/// Turns raw scores [count][lanes] into masked logits, in place, and returns nothing: soft-cap first (cap_log2 *
-/// tanh(score), with the scores already divided by the cap), then -inf where a lane does not see a key.
+/// cap * tanh(s / cap) on logits s, all in units of log2. Only here is s divided by the cap: queries times 1 / cap
+/// would vanish where the cap is large.
+template <class T>
+struct SoftCap {
+  T log2;   // the cap; 0: none
+  T slope;  // of what exp2_tanh takes
+
+  /// `cap` is in natural units, 0 or in the range that checked_softcap allows.
+  explicit SoftCap(double cap)
+      : log2(static_cast<T>(cap * std::numbers::log2e)), slope(cap > 0 ? static_cast<T>(2 / cap) : T{0}) {}
+
+  explicit operator bool() const { return log2 != T{0}; }
+
+  EIGEN_ALWAYS_INLINE Packet<T> operator()(const Packet<T>& logit) const {
+    return ei::pmul(exp2_tanh<T>(ei::pmul(logit, broadcast(slope))), broadcast(log2));
+  }
+};
+
+/// Turns raw scores [count][lanes] into masked logits, in place, and returns nothing: soft-cap first, then -inf where a
+/// lane does not see a key.
 template <class T, int Vectors>
-void mask_scores(T* scores, Index count, LaneRanges<T> ranges, T cap_log2) {
+void mask_scores(T* scores, Index count, LaneRanges<T> ranges, SoftCap<T> cap) {
   constexpr int size = packet_size<T>;
   const Packet<T> hidden = broadcast(-std::numeric_limits<T>::infinity());
   for (Index key = 0; key < count; ++key) {
     T* const row = scores + key * Vectors * size;
     for (int v = 0; v < Vectors; ++v) {
       Packet<T> logit = load(row + v * size);
-      if (cap_log2 != T{0}) logit = ei::pmul(tanh<T>(logit), broadcast(cap_log2));
+      if (cap) logit = cap(logit);
       if (ranges) logit = ei::pselect(ranges(v * size, key), logit, hidden);
       store(row + v * size, logit);
     }
@@ -100,14 +118,12 @@ void online_softmax(T* logits, Index count, const T* most, SoftmaxState<T> state
 /// online_softmax otherwise, soft-cap as in mask_scores). Others within the packets that this range touches become 0.
 /// Returns the factor by which earlier sums must shrink.
 template <class T>
-T softmax_row(T* logits, Index first, Index last, T cap_log2, T& max, T& total) {
+T softmax_row(T* logits, Index first, Index last, SoftCap<T> cap, T& max, T& total) {
   constexpr int size = packet_size<T>;
   constexpr T lowest = -std::numeric_limits<T>::infinity();
   const Index begin = first - first % size, end = round_up(last, size);
-  if (cap_log2 != T{0}) {
-    for (Index key = begin; key < end; key += size) {
-      store(logits + key, ei::pmul(tanh<T>(load(logits + key)), broadcast(cap_log2)));
-    }
+  if (cap) {
+    for (Index key = begin; key < end; key += size) store(logits + key, cap(load(logits + key)));
   }
   std::fill(logits + begin, logits + first, lowest);
   std::fill(logits + last, logits + end, lowest);

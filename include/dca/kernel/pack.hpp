@@ -2,6 +2,7 @@
 #pragma once
 
 #include "dca/kernel/attention_call.hpp"
+#include "dca/kernel/logit_scales.hpp"
 #include "dca/kernel/product.hpp"
 #include "dca/kernel/transpose.hpp"
 #include "dca/kv/key_value_source.hpp"
@@ -26,15 +27,13 @@ EIGEN_ALWAYS_INLINE const T* plain_row(const StorageUnit<E>* row, [[maybe_unused
   }
 }
 
-/// A query row where a part puts it, times what turns its products with keys into logits (see AttentionParams::unit).
-/// The attention factor of queries and keys stands here alone, and only on rotated features. `spare` holds a row
-/// meanwhile.
+/// A query row where a part puts it, times what turns its products with keys into logits: see LogitScales. `spare`
+/// holds a row meanwhile.
 template <class T, class Layout, class Q>
 void place_query(const AttentionParams<Layout>& params, RowRotator<T>& rotate, Index position, const Q* query,
                  Index head_dim, T* spare, T* place) {
-  const double attention_factor = params.rope.attention_factor();
-  const T scale = static_cast<T>(params.softmax_scale / params.unit());
-  const T rotated_scale = static_cast<T>(params.softmax_scale * attention_factor * attention_factor / params.unit());
+  const LogitScales scales(params.softmax_scale, params.rope.attention_factor());
+  const T scale = static_cast<T>(scales.plain), rotated_scale = static_cast<T>(scales.rotated);
   const Index rotary_dim = params.rope.rotary_dim();
   rotate(position, plain_row<Q>(query, head_dim, spare), head_dim, place);
   for (Index d = 0; d < rotary_dim; ++d) place[d] *= rotated_scale;

@@ -208,9 +208,9 @@ class PackedBlock {
                               most_, ask_ahead);
     LaneRanges<T> ranges;
     if (keys.first < panel.common.first || keys.last > panel.common.last) ranges = lane_ranges(panel, keys);
-    const T cap_log2 = static_cast<T>(params_.logit_softcap * std::numbers::log2e);
-    if (ranges || cap_log2 > T{0}) {
-      mask_scores<T, Vectors>(scores_, count, ranges, cap_log2);
+    const SoftCap<T> cap(params_.logit_softcap);
+    if (ranges || cap) {
+      mask_scores<T, Vectors>(scores_, count, ranges, cap);
       largest_logits<T, Vectors>(scores_, count, most_);
     }
     online_softmax<T, Vectors>(scores_, count, most_, {state_.max + panel.lane, state_.total + panel.lane}, factor_);

@@ -203,12 +203,12 @@ class StreamedBlock {
     if (any.empty()) return;
     const Index origin = any.first;
     score<Rows>(row, any);
-    const T cap_log2 = static_cast<T>(params_.logit_softcap * std::numbers::log2e);
+    const SoftCap<T> cap(params_.logit_softcap);
     T factor[Rows]{};
     for (int r = 0; r < Rows; ++r) {
       if (seen[r].empty()) continue;
       T* const weights = scores_ + r * score_stride;
-      factor[r] = softmax_row<T>(weights, seen[r].first - origin, seen[r].last - origin, cap_log2, state_->max[row + r],
+      factor[r] = softmax_row<T>(weights, seen[r].first - origin, seen[r].last - origin, cap, state_->max[row + r],
                                  state_->total[row + r]);
     }
     const Index width = state_->features;

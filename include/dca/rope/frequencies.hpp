@@ -28,13 +28,13 @@ inline void check_rotary_dim(Index rotary_dim) {
 
 inline double checked_positive(const char* argument, double value) {
   if (!(value > 0) || !std::isfinite(value)) {
-    fail(argument, std::to_string(value), "must be positive and finite");
+    fail(argument, to_text(value), "must be positive and finite");
   }
   return value;
 }
 
 inline double checked_factor(double factor) {
-  if (!(factor >= 1) || !std::isfinite(factor)) fail("factor", std::to_string(factor), "must be at least 1 and finite");
+  if (!(factor >= 1) || !std::isfinite(factor)) fail("factor", to_text(factor), "must be at least 1 and finite");
   return factor;
 }
 
@@ -118,9 +118,9 @@ inline RopeFrequencies yarn_frequencies(Index rotary_dim, double theta, const Ya
   const double window = detail::checked_window(scaling.trained_window);
   detail::checked_positive("beta_slow", scaling.beta_slow);
   if (!(scaling.beta_fast >= scaling.beta_slow)) {
-    detail::fail("beta_fast", std::to_string(scaling.beta_fast), "must be at least beta_slow");
+    detail::fail("beta_fast", detail::to_text(scaling.beta_fast), "must be at least beta_slow");
   }
-  if (!(theta > 1)) detail::fail("theta", std::to_string(theta), "must be greater than 1 for YaRN");
+  if (!(theta > 1)) detail::fail("theta", detail::to_text(theta), "must be greater than 1 for YaRN");
   RopeFrequencies frequencies = plain_frequencies(rotary_dim, theta);
   // The (fractional) pair that turns `rotations` times over the trained window.
   const auto pair_of = [&](double rotations) {
@@ -157,7 +157,7 @@ inline RopeFrequencies llama3_frequencies(Index rotary_dim, double theta, const 
   const double window = detail::checked_window(scaling.trained_window);
   detail::checked_positive("low_freq_factor", scaling.low_freq_factor);
   if (!(scaling.high_freq_factor > scaling.low_freq_factor)) {
-    detail::fail("high_freq_factor", std::to_string(scaling.high_freq_factor), "must be greater than low_freq_factor");
+    detail::fail("high_freq_factor", detail::to_text(scaling.high_freq_factor), "must be greater than low_freq_factor");
   }
   RopeFrequencies frequencies = plain_frequencies(rotary_dim, theta);
   for (double& frequency : frequencies.inv_freq) {

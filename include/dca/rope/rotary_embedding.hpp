@@ -21,12 +21,15 @@ enum class RopePairing { half, interleaved };
 /// the product, so that they agree with the direct computation to a few units in the last place of a double.
 class RotaryEmbedding {
  public:
-  /// rotary_dim is 2 * inv_freq.size(). Throws std::invalid_argument where a frequency or the attention factor is not
-  /// finite, or the attention factor not positive.
+  /// rotary_dim is 2 * inv_freq.size(). Throws std::invalid_argument where a frequency, the angle by which it turns
+  /// some position, or the attention factor is not finite, or the attention factor not positive.
   explicit RotaryEmbedding(RopeFrequencies frequencies, RopePairing pairing = RopePairing::half)
       : frequencies_(std::move(frequencies)), pairing_(pairing) {
+    constexpr double farthest = 0x1p63;  // what any position is within
     for (const double frequency : frequencies_.inv_freq) {
-      if (!std::isfinite(frequency)) detail::fail("inv_freq", std::to_string(frequency), "must be finite");
+      if (!std::isfinite(frequency * farthest)) {
+        detail::fail("inv_freq", detail::to_text(frequency), "must be finite, as the angles of all positions must");
+      }
     }
     detail::checked_positive("attention_factor", frequencies_.attention_factor);
     digit_turns_.resize(static_cast<std::size_t>(digits * base * turn_size()));

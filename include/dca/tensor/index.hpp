@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdio>
 #include <limits>
 #include <stdexcept>
 #include <string>
@@ -16,6 +17,13 @@ namespace detail {
 /// Throws std::invalid_argument "dca: <argument>: <given>; <allowed>".
 [[noreturn]] inline void fail(const std::string& argument, const std::string& given, const std::string& allowed) {
   throw std::invalid_argument("dca: " + argument + ": " + given + "; " + allowed);
+}
+
+/// A number as messages give it: std::to_string would call 1e-40 zero.
+inline std::string to_text(double x) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%g", x);
+  return text;
 }
 
 /// Product of two non-negative sizes; throws std::invalid_argument naming `argument` where it does not fit an Index.
