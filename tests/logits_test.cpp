@@ -1,4 +1,4 @@
-// Logits: scales and caps to the ends of what the scalar of the arithmetic holds, and beyond.
+// Logits: scales and caps to the ends of what the scalar of the arithmetic holds, and beyond; how far large ones are
 // off.
 #include "support/catch.hpp"
 #include "support/problem.hpp"
@@ -133,4 +133,32 @@ TEMPLATE_TEST_CASE("what vanishes in the scalar, or overflows, is refused by nam
 TEST_CASE("frequencies whose angles overflow at some position are refused by name") {
   CHECK_THROWS_WITH(dca::RotaryEmbedding({.inv_freq = {1e290}}), contains("dca: inv_freq: 1e+290"));
   CHECK_NOTHROW(dca::RotaryEmbedding({.inv_freq = {1e280}}));
+}
+
+TEMPLATE_TEST_CASE("logits whose products have one sign are off by no more than their sum explains", "", float,
+                   double) {
+  const double unit_roundoff = static_cast<double>(std::numeric_limits<TestType>::epsilon()) / 2;
+  const double sums_rounded = sizeof(TestType) == sizeof(double) ? 2 : 1;  // the reference's as well
+  const Ropes ropes = make_ropes(2);
+  for (const Index head_dim : {64, 128, 256, 512}) {
+    for (const double spread : {0.0, 1e-3, 0.1}) {  // 0: all features are the same, and all additions round alike
+      for (const Index q_len : query_lengths) {
+        Random random(static_cast<std::uint64_t>(head_dim));
+        Inputs<TestType> in({1, q_len, kv_len, 4, 1, head_dim, 16}, random);
+        const auto alike = [&](TestType x) {
+          return static_cast<TestType>(1 + spread * std::abs(static_cast<double>(x)));
+        };
+        for (TestType& x : in.query) x = 100 * alike(x);
+        for (TestType& x : in.key) x = alike(x);
+        const auto expected = reference_of(in, reference::causal(), ropes.reference, {.q_offset = kv_len - q_len});
+        const auto actual = run(causal<TestType>(ropes, {}), in);
+        const double logit = reference::largest_logit(to_array(in.query, in.query_shape()),
+                                                      to_array(in.key, in.key_shape()), ropes.reference, 0.0);
+        const auto features = static_cast<double>(head_dim);
+        INFO("head_dim " << head_dim << ", spread " << spread << ", q_len " << q_len);
+        CHECK(difference(actual, expected, {.largest_logit = logit, .alike_features = features}) == "");
+        CHECK(largest_error(actual.lse, expected.lse) <= sums_rounded * (5 + features / 2) * unit_roundoff * logit);
+      }
+    }
+  }
 }

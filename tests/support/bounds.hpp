@@ -11,8 +11,9 @@ namespace dca_test {
 
 /// What the rounding errors of a problem grow with.
 struct Magnitudes {
-  double largest_logit = 0.0;  // |softmax_scale * <q, k>| by norms, before a soft-cap
-  double largest_angle = 0.0;  // largest rotary position times largest inverse frequency that is not 1, in radians
+  double largest_logit = 0.0;   // |softmax_scale * <q, k>| by norms, before a soft-cap
+  double largest_angle = 0.0;   // largest rotary position times largest inverse frequency that is not 1, in radians
+  double alike_features = 0.0;  // head_dim where a logit's products all have one sign, else 0
 };
 
 /// Error of a softmax weight, relative, that rounding explains. With u the unit roundoff of T and u64 that of double:
@@ -20,6 +21,8 @@ struct Magnitudes {
 ///   base            2e-5 (float), 1e-12 (double): sums over keys and features of ordinary inputs;
 ///   10 u M          a logit is a sum of head_dim products, known to about 5 u M where M bounds its terms' norm
 ///                   (|q| |k| softmax_scale), and an error e of the logits moves weights by up to 2 e;
+///   u M D more      where all D products have one sign: sums then grow from product to product, to M at last, and each
+///                   addition may round the same way, by up to u times the sum so far: u M D / 2 in a logit;
 ///   2 u64 A M       frequencies that differ by a unit in the last place turn angles of up to A by 2 u64 A.
 ///
 /// The largest counts. A bound of 1 or more says that T cannot tell the keys apart.
@@ -28,7 +31,7 @@ double weight_bound(const Magnitudes& magnitudes) {
   constexpr double base = sizeof(T) == sizeof(float) ? 2e-5 : 1e-12;
   constexpr double unit_roundoff = static_cast<double>(std::numeric_limits<T>::epsilon()) / 2;
   constexpr double double_roundoff = std::numeric_limits<double>::epsilon() / 2;
-  return std::max({base, 10 * unit_roundoff * magnitudes.largest_logit,
+  return std::max({base, (10 + magnitudes.alike_features) * unit_roundoff * magnitudes.largest_logit,
                    2 * double_roundoff * magnitudes.largest_angle * magnitudes.largest_logit});
 }
 
