@@ -149,6 +149,20 @@ TEMPLATE_TEST_CASE("the same bits for any number of threads, any batch and any o
   CHECK(same_bits(back.out, alone.out));
 }
 
+TEMPLATE_TEST_CASE("threads that share a sequence, wherever it is cut, give the same bits", "", float, double) {
+  Random random;
+  const Inputs<TestType> in({1, 320, 320, 6, 1, 16, 16}, random);
+  // Chunks end within tiles of keys; blocks of rows begin with any of them.
+  for (const dca::ChunkConfig chunks : {dca::ChunkConfig{100, 10}, {230, 31}, {50, 1}}) {
+    const auto attention = make_chunked<dca::DualChunkAttention<TestType>>(chunks, 16);
+    const auto alone = run(attention, in);
+    for (const int threads : {2, 3, 8}) {
+      INFO("chunk_size " << chunks.chunk_size << " threads " << threads);
+      CHECK(same_bits(alone, run_threaded(attention, in, threads)));
+    }
+  }
+}
+
 TEMPLATE_TEST_CASE("constant values come out as they are", "", float, double) {
   Random random;
   Inputs<TestType> in({1, 200, 200, 2, 1, 16, 5}, random);

@@ -30,6 +30,22 @@ struct MovedSequence {
   static constexpr dca::KeyRange keys(const Moved&, Index i) { return {0, i + 1}; }
 };
 
+/// The same with keys said to be placed by another type, or by none.
+template <class Placement>
+struct MovedBy : MovedSequence {
+  using KeyPlacement = Placement;
+};
+struct UnmovedPlacement {
+  using Layout = Moved;
+  static constexpr Index position(const Moved&, Index j) { return j; }
+};
+struct MovedUnnamed {
+  using Layout = Moved;
+  static constexpr Index query_position(const Moved& moved, Index i) { return i + moved.by; }
+  static constexpr Index key_position(const Moved& moved, Index j) { return j + moved.by; }
+  static constexpr dca::KeyRange keys(const Moved&, Index) { return {0, 0}; }
+};
+
 }  // namespace
 
 TEMPLATE_TEST_CASE("Self-Extend is a composition of two parts that place keys differently", "", float, double) {
@@ -71,10 +87,30 @@ TEST_CASE("parts that place keys differently are served from a cache of unplaced
   }
 }
 
+TEST_CASE("a cache rotates keys where all parts name the same placement, and else keeps them as they come") {
+  Random random;
+  const Inputs<float> in({1, 1, 5, 1, 1, 16, 16}, random);
+  const auto keeps_keys = [&]<class... Parts>(std::type_identity<dca::ComposedAttention<float, Parts...>>) {
+    const dca::ComposedAttention<float, Parts...> attention({.chunks = Moved{1}, .rope = make_ropes(16).library});
+    auto cache = attention.template make_cache<float>(cache_shape(in.sizes), 1, {.tokens = 5});
+    append_tokens(cache, 0, in, 0, 0, 5);
+    const auto view = cache.view();
+    return std::equal(in.key.begin(), in.key.end(), view.keys(0, 0, 0).data);
+  };
+  const auto kept_by = [&]<class... Parts>() {
+    return keeps_keys(std::type_identity<dca::ComposedAttention<float, Parts...>>{});
+  };
+  CHECK_FALSE(kept_by.operator()<MovedSequence>());
+  CHECK_FALSE(kept_by.operator()<MovedSequence, MovedBy<MovedPlacement>>());
+  CHECK(kept_by.operator()<MovedSequence, MovedBy<UnmovedPlacement>>());
+  CHECK(kept_by.operator()<MovedSequence, MovedSequence, MovedBy<UnmovedPlacement>>());
+  CHECK(kept_by.operator()<MovedSequence, MovedUnnamed>());
+  CHECK(kept_by.operator()<MovedUnnamed, MovedSequence>());
+}
+
 TEMPLATE_TEST_CASE("StreamingLLM is a composition of two parts", "", float, double) {
   const StreamingLayout s{4, 30};
   Random random;
-  const Inputs<TestType> in({1, 200, 200, 2, 2, 16, 16}, random);
   const Ropes ropes = make_ropes(16);
   const dca::ComposedAttention<TestType, SinkTokens, RecentTokens> attention({.chunks = s, .rope = ropes.library});
   const auto positions = [](std::int64_t i, std::int64_t j) -> std::optional<reference::Positions> {
@@ -83,7 +119,35 @@ TEMPLATE_TEST_CASE("StreamingLLM is a composition of two parts", "", float, doub
     if (j < 4) return reference::Positions{std::min<std::int64_t>(i, 33), j};
     return std::nullopt;
   };
-  CHECK(difference(run(attention, in), reference_of(in, positions, ropes.reference)) == "");
+  // Of few queries and of many; each sees a window of its own.
+  for (const Index q_len : {200, 7, 2}) {
+    const Inputs<TestType> in({1, q_len, 200, 2, 2, 16, 16}, random);
+    INFO("q_len " << q_len);
+    CHECK(difference(run(attention, in), reference_of(in, positions, ropes.reference, {.q_offset = 200 - q_len})) ==
+          "");
+  }
+}
+
+TEMPLATE_TEST_CASE("a key that has left a query's window cannot reach it, not even NaN or infinity", "", float,
+                   double) {
+  const dca::ComposedAttention<TestType, SinkTokens, RecentTokens> attention(
+      {.chunks = StreamingLayout{4, 30}, .rope = make_ropes(16).library});
+  Random random;
+  for (const Index q_len : {40, 7}) {
+    const Inputs<TestType> in({1, q_len, 200, 1, 1, 16, 16}, random);
+    const auto before = run(attention, in);
+    for (const Index row : {0, 1, 4}) {  // the last that sees the key
+      const Index key = 200 - q_len + row - 29;
+      Inputs<TestType> changed = in;
+      std::fill_n(changed.key.begin() + key * 16, 16, std::numeric_limits<TestType>::quiet_NaN());
+      std::fill_n(changed.value.begin() + key * 16, 16, std::numeric_limits<TestType>::infinity());
+      const auto after = run(attention, changed);
+      INFO("q_len " << q_len << " row " << row);
+      CHECK(std::isnan(after.out[static_cast<std::size_t>(row * 16)]));
+      CHECK(std::equal(after.out.begin() + (row + 1) * 16, after.out.end(), before.out.begin() + (row + 1) * 16));
+      CHECK(std::equal(after.lse.begin() + row + 1, after.lse.end(), before.lse.begin() + row + 1));
+    }
+  }
 }
 
 TEMPLATE_TEST_CASE("positions may be any: a part moved far to either side is what it was", "", float, double) {

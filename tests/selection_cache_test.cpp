@@ -326,3 +326,26 @@ TEST_CASE("summaries bound the keys as they are stored") {
   check(summarised_cache<dca::Int8>(attention, in));
   check(summarised_cache<dca::Int4>(attention, in));
 }
+
+TEST_CASE("a key that is NaN is in the bounds of its block, and in no others") {
+  Random random;
+  Inputs<float> in({1, 1, 100, 1, 1, 16, 16}, random);
+  in.key[60 * 16 + 3] = std::numeric_limits<float>::quiet_NaN();
+  const auto attention = make_chunked<dca::DualChunkAttention<float>>(chunks, 0);
+  const auto check = [&](const auto& view) {
+    for (Index window = 0; window * block < 100; ++window) {
+      std::vector<float> summary(3 * 16);
+      view.read_summary(0, 0, window, summary.data());
+      for (std::size_t d = 0; d < 16; ++d) {
+        const bool holds_it = window == 60 / block && d == 3;
+        REQUIRE(std::isnan(summary[d]) == holds_it);
+        REQUIRE(std::isnan(summary[32 + d]) == holds_it);
+      }
+    }
+  };
+  check(summarised_cache<float>(attention, in).view());
+  const std::vector<Index> only{0};
+  auto pool = attention.make_paged_cache<float>(shape_of(in.sizes), 100, 7);  // a window in pieces
+  append_tokens(pool, pool.add(), in, 0, 0, 100);
+  check(pool.view(only));
+}
