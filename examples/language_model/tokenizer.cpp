@@ -7,6 +7,7 @@
 #include <array>
 #include <functional>
 #include <queue>
+#include <utility>
 
 #include "error.hpp"
 
@@ -17,14 +18,14 @@ constexpr Token no_token = -1;
 constexpr const char* digit_pattern = R"(\p{N})";
 
 /// White space as Unicode defines it, for a class. PCRE2's \s has U+180E as well, which is none since Unicode 6.3.
-const std::string space =
+const std::string white_space =
     R"(\x{9}-\x{d}\x{20}\x{85}\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000})";
 
 /// GPT-2's, which writes \s and \S for the classes.
 std::string gpt2_pattern() {
-  const std::string spaces = "[" + space + "]+", not_space = "[^" + space + "]";
-  return R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^)" + space + R"(\p{L}\p{N}]+|)" + spaces + "(?!" + not_space +
-         ")|" + spaces;
+  const std::string spaces = "[" + white_space + "]+", not_space = "[^" + white_space + "]";
+  return R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^)" + white_space + R"(\p{L}\p{N}]+|)" + spaces + "(?!" +
+         not_space + ")|" + spaces;
 }
 
 /// GPT-2 writes a byte as a printable character: itself where it is one in Latin-1, else one from U+0100 on.
@@ -158,14 +159,20 @@ void Tokenizer::read_types(const std::vector<std::string_view>& tokens, const st
 }
 
 void Tokenizer::read_start(const GgufFile& file) {
-  const char* const add = "tokenizer.ggml.add_bos_token";
+  const char *const add = "tokenizer.ggml.add_bos_token", *const id = "tokenizer.ggml.bos_token_id";
+  const std::uint64_t size = bytes_of_.size();
+  const auto is_token = [&](const GgufValue& value) {
+    const auto* const natural = std::get_if<std::uint64_t>(&value);
+    const auto* const whole = std::get_if<std::int64_t>(&value);
+    return natural != nullptr ? *natural < size : whole != nullptr && *whole >= 0 && std::cmp_less(*whole, size);
+  };
   starts_with_bos_ = file.find(add) != nullptr && file.boolean(add);
-  const std::uint64_t most = bytes_of_.empty() ? 0 : bytes_of_.size() - 1;
-  const auto bos = file.optional_integer("tokenizer.ggml.bos_token_id", 0, most);
-  if (bos) bos_ = static_cast<Token>(*bos);
-  if (starts_with_bos_ && !bos) {
-    throw Error(std::string(add) + ": true; must be false where there is no tokenizer.ggml.bos_token_id");
+  if (starts_with_bos_ && file.find(id) == nullptr) {
+    throw Error(std::string(add) + ": true; must be false where there is no " + id);
   }
+  // Where no text begins with it, files have what they like, as -1.
+  const bool has_bos = file.find(id) != nullptr && is_token(*file.find(id));
+  if (starts_with_bos_ || has_bos) bos_ = static_cast<Token>(file.integer(id, 0, std::max<std::uint64_t>(size, 1) - 1));
 }
 
 void Tokenizer::read_merges(const std::vector<std::string_view>& merges) {

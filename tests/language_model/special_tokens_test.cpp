@@ -75,6 +75,12 @@ TEST_CASE("a token before every text that the file does not name is refused") {
   CHECK_THAT(refusal(contents), contains("tokenizer.ggml.add_bos_token: wrong type"));
   contents.set("tokenizer.ggml.add_bos_token", value(std::uint8_t{1}));
   CHECK(refusal(contents) == "no error");
+  contents.set("tokenizer.ggml.add_bos_token", value(false));
+  for (const Value& none : {value(std::int32_t{-1}), value(std::uint32_t{264}), value(0xffffffffU), value("none")}) {
+    contents.set("tokenizer.ggml.bos_token_id", none);
+    CHECK(refusal(contents) == "no error");
+    CHECK(tokenizer_of(contents).bos() == std::nullopt);
+  }
 }
 
 TEST_CASE("every command begins its texts with that token") {
