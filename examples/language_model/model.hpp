@@ -47,7 +47,7 @@ class LlamaModel {
 
   /// nll[r] = minus what log_probabilities says of targets[r] after row r, without room for all of that: the vocabulary
   /// is taken `block` tokens at a time, which stay in a cache. As many targets, tokens of the vocabulary, as rows. NaN
-  /// where logits are not finite: this may run on a pool, out of which nothing may be thrown.
+  /// where logits are not finite: whoever has rows scored side by side names the first of them.
   void negative_log_likelihoods(const Eigen::Ref<const Matrix>& hidden, std::span<const Token> targets,
                                 std::span<double> nll, Index block = 2048) const;
 
