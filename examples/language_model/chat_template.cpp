@@ -21,25 +21,49 @@ std::string unescaped(std::string_view literal) {
   return text;
 }
 
+/// Where the last characters stand, in a text that is read so far, that end a literal: the beginning of a tag, a quote.
+class LastClosings {
+ public:
+  /// Takes text[at]; places from 0 on, in turn.
+  void read(std::string_view text, std::size_t at) {
+    const std::size_t end = at + 1;
+    if ((text[at] == '{' || text[at] == '%') && at > 0 && text[at - 1] == '{') tag_ = at;
+    if (text[at] == '\'' && !escaped_) single_ = end;
+    if (text[at] == '"' && !escaped_) double_ = end;
+    escaped_ = text[at] == '\\' && !escaped_;
+  }
+
+  /// Whether what was read from `first` on is one literal, in those quotes or, with another character, in none.
+  bool none_since(std::size_t first, char quote) const {
+    const std::size_t closed = quote == '\'' ? single_ : quote == '"' ? double_ : 0;
+    return tag_ <= first && closed <= first;
+  }
+
+ private:
+  std::size_t tag_ = 0, single_ = 0, double_ = 0;  // one beyond the place, of a tag that of its first character
+  bool escaped_ = false;                           // the next character, by a backslash before it
+};
+
 /// The first `<|im_start|>system\n...<|im_end|>` of a template that is one literal: what an expression adds to would
-/// close the quote, or the tag, before the end mark. Without the marks; empty where there is none.
+/// close the quote, or the tag, before the end mark. Without the marks; empty where there is none. One pass: a template
+/// may be long and full of beginnings without an end.
 std::string default_system_turn(std::string_view text) {
   const std::string opening = start_mark + "system";
-  for (std::size_t at = text.find(opening); at != std::string_view::npos; at = text.find(opening, at + 1)) {
-    const std::size_t end = text.find(end_mark, at);
-    if (end == std::string_view::npos || at == 0) break;
-    const char quote = text[at - 1];
-    const bool quoted = quote == '\'' || quote == '"';
-    const std::string_view literal = text.substr(at + start_mark.size(), end - at - start_mark.size());
-    bool whole = literal.find("{{") == std::string_view::npos && literal.find("{%") == std::string_view::npos;
-    for (std::size_t k = 0; quoted && whole && k < literal.size(); ++k) {
-      if (literal[k] == '\\') {
-        ++k;
-      } else if (literal[k] == quote) {
-        whole = false;
+  LastClosings closings;
+  std::vector<std::size_t> literals;  // where those begin that have no end mark yet
+  for (std::size_t at = 0; at < text.size(); ++at) {
+    if (text.substr(at).starts_with(opening)) literals.push_back(at + start_mark.size());
+    if (text.substr(at).starts_with(end_mark)) {
+      for (const std::size_t first : literals) {
+        const std::size_t before = first - start_mark.size();
+        const char quote = before > 0 ? text[before - 1] : ' ';
+        if (!closings.none_since(first, quote)) continue;
+        const std::string_view literal = text.substr(first, at - first);
+        return quote == '\'' || quote == '"' ? unescaped(literal) : std::string(literal);
       }
+      literals.clear();
     }
-    if (whole) return quoted ? unescaped(literal) : std::string(literal);
+    closings.read(text, at);
   }
   return "";
 }

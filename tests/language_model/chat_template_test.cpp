@@ -54,6 +54,27 @@ std::string refusal(const ChatFile& written) {
   return error_of([&] { ChatTemplate(file, Tokenizer(file)); });
 }
 
+/// The system turn of a template by its definition, opening by opening: "<|im_start|>...<|im_end|>\n", or nothing.
+std::string system_turn_of(const std::string& text) {
+  const std::string opening = "<|im_start|>system", closing = "<|im_end|>";
+  for (std::size_t at = text.find(opening); at != std::string::npos; at = text.find(opening, at + 1)) {
+    const std::size_t first = at + 12, last = text.find(closing, at);
+    if (last == std::string::npos) return "";
+    const std::string literal = text.substr(first, last - first);
+    const char quote = at > 0 ? text[at - 1] : ' ';
+    const bool quoted = quote == '\'' || quote == '"';
+    bool whole = literal.find("{{") == std::string::npos && literal.find("{%") == std::string::npos;
+    std::string characters;
+    for (std::size_t k = 0; k < literal.size(); ++k) {
+      whole = whole && !(quoted && literal[k] == quote);
+      if (quoted && literal[k] == '\\' && k + 1 < literal.size()) ++k;
+      characters += literal[k];
+    }
+    if (whole) return "<|im_start|>" + characters + closing + "\n";
+  }
+  return "";
+}
+
 }  // namespace
 
 TEST_CASE("SmolLM2's template adds its own system message") {
@@ -111,4 +132,42 @@ TEST_CASE("what is no ChatML is refused") {
   CHECK_THAT(refusal(ChatFile("{{ '[INST] ' + message['content'] + ' [/INST]' }}")), contains("is not ChatML"));
   CHECK_THAT(refusal(ChatFile(smollm, "<|other|>")), contains("the vocabulary has no token <|im_end|>"));
   CHECK(refusal(ChatFile(smollm)) == "no error");
+}
+
+TEST_CASE("the system turn is found in any order of marks, tags, quotes and backslashes") {
+  Random random(61);
+  const std::vector<std::string> pieces = {"<|im_start|>system",
+                                           "'<|im_start|>system",
+                                           "\"<|im_start|>system",
+                                           "<|im_end|>",
+                                           "<|im_end|>",
+                                           "{",
+                                           "{{",
+                                           "%",
+                                           "{%",
+                                           "'",
+                                           "\"",
+                                           "\\",
+                                           "x"};
+  int found = 0;
+  for (int k = 0; k < 300; ++k) {
+    std::string text;
+    for (auto count = random.integer(1, 12); count > 0; --count) {
+      text += pieces[static_cast<std::size_t>(random.integer(0, static_cast<std::int64_t>(pieces.size()) - 1))];
+    }
+    text += " <|im_start|>user <|im_end|>";
+    INFO(text);
+    const std::string turn = system_turn_of(text);
+    CHECK(rendered(text, "Hi") == turn + "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n");
+    found += turn.empty() ? 0 : 1;
+  }
+  CHECK(found > 30);
+  CHECK(found < 270);
+}
+
+TEST_CASE("a template of megabytes is read in one pass") {
+  // Every beginning but the last stands before a tag, with the same end: a pass for each would take minutes.
+  std::string text;
+  while (text.size() < 2'000'000) text += "<|im_start|>system ";
+  CHECK(rendered(text + "{{ x }}<|im_end|>" + smollm, "Hi").starts_with(smollm_system + "<|im_start|>user"));
 }
