@@ -3,10 +3,11 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
-#include <fstream>
 #include <iomanip>
 #include <iostream>
+#include <sstream>
 
+#include "program/result_file.hpp"
 #include "remappings.hpp"
 
 using dca::Index;
@@ -137,35 +138,55 @@ void draw(const PositionMap& map, const std::string& title, std::ostream& svg) {
       << "</text>\n</svg>\n";
 }
 
-int main(int argc, char** argv) {
-  Settings s;
-  CLI::App app{"Draws the relative position at which each query (row) sees each key (column)."};
+void add_options(CLI::App& app, Settings& s) {
+  constexpr Index most_chunk = Index{1} << 24;
   app.add_option("--composition", s.composition)
       ->check(CLI::IsMember({"dca", "rope", "streaming", "self-extend"}))
       ->capture_default_str();
-  app.add_option("--chunk-size", s.chunk_size, "Largest relative position (all but rope)")->capture_default_str();
+  app.add_option("--chunk-size", s.chunk_size, "Largest relative position (all but rope)")
+      ->check(CLI::Range(Index{1}, most_chunk))
+      ->capture_default_str();
   app.add_option("--local-window", s.local_window,
                  "Tokens at exact distances over an edge (dca, self-extend); first "
                  "tokens kept (streaming)")
+      ->check(CLI::Range(Index{0}, most_chunk))
       ->capture_default_str();
   app.add_option("--length", s.length, "Tokens")->check(CLI::Range(1, 1024))->capture_default_str();
   app.add_option("--cells", s.cells, "auto: numbers up to 40 tokens")
       ->check(CLI::IsMember({"auto", "numbers", "shades"}))
       ->capture_default_str();
-  app.add_option("--picture", s.picture, "Write an SVG picture there");
-  CLI11_PARSE(app, argc, argv);
+  app.add_option("--picture", s.picture, "Write an SVG picture there")->check([](const std::string& path) {
+    return path.empty() ? "the name of a file is missing" : "";
+  });
+}
+
+void run(const Settings& s) {
+  const program::ResultFile picture("--picture", s.picture);
+  const PositionMap map = map_of(s);
+  print(map, s.cells == "numbers" || (s.cells == "auto" && s.length <= 40), isatty(STDOUT_FILENO) != 0);
+  const std::string title = s.composition + ": " + std::to_string(s.length) + " tokens, relative positions up to " +
+                            std::to_string(largest(map));
+  std::cout << title << '\n';
+  if (!picture.wanted()) return;
+  std::ostringstream svg;
+  draw(map, title, svg);
+  picture.write(svg.str());
+}
+
+int main(int argc, char** argv) {
+  program::hold_standard_streams();
+  CLI::App app{"Draws the relative position at which each query (row) sees each key (column)."};
+  int code = 0;
   try {
-    const PositionMap map = map_of(s);
-    print(map, s.cells == "numbers" || (s.cells == "auto" && s.length <= 40), isatty(STDOUT_FILENO) != 0);
-    const std::string title = s.composition + ": " + std::to_string(s.length) + " tokens, relative positions up to " +
-                              std::to_string(largest(map));
-    std::cout << title << '\n';
-    if (s.picture.empty()) return 0;
-    std::ofstream svg(s.picture);
-    draw(map, title, svg);
-    if (!svg.flush()) throw std::runtime_error("cannot write " + s.picture);
+    Settings settings;
+    add_options(app, settings);
+    app.parse(argc, argv);
+    run(settings);
+  } catch (const CLI::ParseError& error) {
+    code = app.exit(error);
   } catch (const std::exception& error) {
-    std::cerr << "dca_position_map: " << error.what() << '\n';
-    return 1;
+    std::cerr << "dca_position_map: " << program::printable(error.what(), program::most_of_message) << '\n';
+    code = 1;
   }
+  return program::finish_output("dca_position_map", code);
 }

@@ -5,6 +5,7 @@
 #include <charconv>
 
 #include "error.hpp"
+#include "messages.hpp"
 
 namespace dca_lm {
 namespace {
@@ -59,7 +60,7 @@ std::span<const AttentionMethod> attention_methods() { return methods; }
 
 const AttentionMethod& attention_method(const std::string& name) {
   const auto found = std::find_if(methods.begin(), methods.end(), [&](const auto& one) { return one.name == name; });
-  if (found == methods.end()) throw Error("--attention " + name + "; must be " + attention_names());
+  if (found == methods.end()) throw Error("--attention " + printable(name) + "; must be " + attention_names());
   return *found;
 }
 
@@ -74,8 +75,12 @@ std::string attention_names() {
 
 AttentionChoice with_defaults(AttentionChoice choice, Index trained_window, Index text_tokens) {
   const auto chunks = dca::ChunkLayout::from_trained_window(trained_window);
+  if (choice.local_window < 0) {
+    // 1/6 is what the defaults have: a small chunk that is nearly all local window would move on by a few tokens.
+    choice.local_window =
+        choice.chunk_size == 0 ? chunks.local_window() : std::min(chunks.local_window(), choice.chunk_size / 6);
+  }
   if (choice.chunk_size == 0) choice.chunk_size = chunks.chunk_size();
-  if (choice.local_window < 0) choice.local_window = std::min(chunks.local_window(), choice.chunk_size - 1);
   if (choice.rope_scale == 0) {
     choice.rope_scale = std::max(1.0, static_cast<double>(text_tokens) / static_cast<double>(trained_window));
   }
@@ -142,20 +147,22 @@ std::unique_ptr<LayerCache> Attention::make_cache(KvType type, dca::CacheShape s
 }
 
 InterSelection inter_selection(const std::string& text) {
+  constexpr Index most_inter_keys = Index{1} << 24;  // as many as a text may have tokens
   if (text == "all") return dca::AllChunks{};
   const std::size_t colon = text.find(':');
   const char *const last = text.data() + text.size(), *const first =
                                                           colon == text.npos ? last : text.data() + colon + 1;
   Index keys = -1;
   const auto [end, error] = std::from_chars(first, last, keys);
-  if (error == std::errc() && end == last && keys >= 0) {
+  if (error == std::errc() && end == last && keys >= 0 && keys <= most_inter_keys) {
     constexpr Index most_first = 128;
     const Index sinks = std::min(keys, most_first);
     const std::string policy = text.substr(0, colon);
     if (policy == "recent") return dca::FirstAndRecent{.first = sinks, .recent = keys - sinks};
     if (policy == "top") return dca::TopBlocks{.keys = keys};
   }
-  throw Error("--inter " + text + "; must be all, recent:N or top:N, with a number of keys");
+  throw Error("--inter " + printable(text) + "; must be all, recent:N or top:N, with a number of keys up to " +
+              std::to_string(most_inter_keys));
 }
 
 KvType kv_type_of(const std::string& name) {
@@ -164,7 +171,7 @@ KvType kv_type_of(const std::string& name) {
   if (name == "bfloat16") return KvType::bfloat16;
   if (name == "int8") return KvType::int8;
   if (name == "int4") return KvType::int4;
-  throw Error("--kv-type " + name + "; must be float, half, bfloat16, int8 or int4");
+  throw Error("--kv-type " + printable(name) + "; must be float, half, bfloat16, int8 or int4");
 }
 
 }  // namespace dca_lm

@@ -41,7 +41,7 @@ std::string attention_names();
 struct AttentionChoice {
   std::string name = "dca";
   Index chunk_size = 0;     // of methods with chunks; default 3/4 of the trained window
-  Index local_window = 0;   // likewise; default 1/8
+  Index local_window = 0;   // likewise; default 1/8, and at most 1/6 of a chunk_size that is given
   double rope_scale = 1.0;  // of methods that stretch frequencies; default max(1, tokens / trained window)
   Index sinks = 4;          // of streaming
   Index window = 0;  // of streaming, default the trained window less the sinks; of self-extend, default 1/4 of it

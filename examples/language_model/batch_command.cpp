@@ -5,6 +5,7 @@
 
 #include "command.hpp"
 #include "error.hpp"
+#include "messages.hpp"
 #include "progress.hpp"
 
 namespace dca_lm {
@@ -19,9 +20,9 @@ struct BatchCommandOptions {
 
 using Prompts = std::vector<std::vector<Token>>;
 
-Prompts read_prompts(const std::vector<std::string>& paths, const Tokenizer& tokenizer) {
+Prompts read_prompts(const std::vector<std::string>& paths, const Run& run) {
   Prompts prompts;
-  for (const std::string& path : paths) prompts.push_back(tokenizer.encode_text(read_text(path)));
+  for (const std::string& path : paths) prompts.push_back(run.encode_file(path));
   return prompts;
 }
 
@@ -51,9 +52,7 @@ Index report_prompts(const Prompts& prompts, const BatchRun& batched, const Batc
   std::printf("\n  %6s %8s %10s  %s\n", "prompt", "tokens", "generated", alone != nullptr ? "beside one by one" : "");
   for (std::size_t k = 0; k < prompts.size(); ++k) {
     const Continuation& one = batched.continuations[k];
-    Json row{{"prompt_tokens", prompts[k].size()},
-             {"generated", one.tokens},
-             {"text", Json::parse(quoted(tokenizer.decode(one.tokens)))}};
+    Json row{{"prompt_tokens", prompts[k].size()}, {"generated", one.tokens}, {"text", tokenizer.decode(one.tokens)}};
     std::string verdict;
     if (alone != nullptr) {
       const Comparison comparison = compare(one, alone->continuations[k]);
@@ -90,7 +89,7 @@ CacheSize cache_size(const BatchCommandOptions& options, const Prompts& prompts)
 int run_batch_command(BatchCommandOptions& options) {
   CommonOptions& common = options.common;
   const Run run(common);
-  const Prompts prompts = read_prompts(options.prompt_files, run.tokenizer);
+  const Prompts prompts = read_prompts(options.prompt_files, run);
   std::size_t longest = 0, prompt_tokens = 0;
   for (const auto& prompt : prompts) {
     longest = std::max(longest, prompt.size());
@@ -99,7 +98,8 @@ int run_batch_command(BatchCommandOptions& options) {
   const Attention attention = run.attention(common, static_cast<Index>(longest) + common.tokens);
   const CacheSize size = cache_size(options, prompts);
   const KvType type = kv_type_of(common.kv_type);
-  const BatchOptions how{common.tokens, options.prefill_chunk, end_tokens(run.file)};
+  const BatchOptions how{common.tokens, options.prefill_chunk,
+                         naming_file(run.path, [&] { return end_tokens(run.file); })};
   Session session(run.model, attention, run.device, size, type);
   const BatchRun batched = [&] {
     const Progress progress("batch");
@@ -122,7 +122,7 @@ int run_batch_command(BatchCommandOptions& options) {
   report("batch", batched, static_cast<Index>(prompt_tokens), json["batch"]);
   if (options.check) report("one by one", alone, static_cast<Index>(prompt_tokens), json["one_by_one"]);
   if (options.check) json["mismatches"] = mismatches;
-  write_json(common.json, json);
+  run.write_json(json);
   if (mismatches > 0) {
     throw Error(std::to_string(mismatches) + " of " + std::to_string(prompts.size()) +
                 " prompts were continued otherwise one by one, where no tie explains it");
@@ -138,7 +138,7 @@ Command add_batch(CLI::App& app) {
   add_common_options(command, options->common, "tokens to generate for each prompt, at most");
   command.add_option("--prompt-file", options->prompt_files, "UTF-8 file of one prompt; once for each prompt")
       ->required()
-      ->check(CLI::ExistingFile);
+      ->check(regular_file());
   command.add_option("--block-size", options->block_size, "tokens in a block of the cache; default 64")
       ->check(CLI::Range(Index{1}, most_tokens));
   command.add_option("--blocks", options->blocks, "of the cache; default: as many as all prompts need at once")

@@ -2,12 +2,14 @@
 
 #include <sys/resource.h>
 
-#include <fstream>
+#include <cmath>
 #include <sstream>
 #include <thread>
 
 #include "error.hpp"
 #include "mapped_file.hpp"
+#include "messages.hpp"
+#include "threads.hpp"
 
 namespace dca_lm {
 namespace {
@@ -22,19 +24,65 @@ Index peak_memory_bytes() {
 #endif
 }
 
+/// The number of threads, where the system grants them.
+int checked_threads(int count) {
+  check_threads(count);
+  return count;
+}
+
+CLI::Validator number_where(const std::string& allowed, const std::function<bool(double)>& is_allowed) {
+  return CLI::Validator(
+      [=](std::string& text) {
+        double number = 0;
+        const bool read = CLI::detail::lexical_cast(text, number);
+        return read && is_allowed(number) ? "" : "Value " + text + " not in range " + allowed;
+      },
+      "FLOAT in " + allowed);
+}
+
+std::string shortest(double number) {
+  std::ostringstream text;
+  text << number;
+  return text.str();
+}
+
 }  // namespace
 
-CommonOptions::CommonOptions() : threads(static_cast<int>(std::max(1u, std::thread::hardware_concurrency()))) {
+CLI::Validator number_in(double least, double most) {
+  return number_where("[" + shortest(least) + " - " + shortest(most) + "]",
+                      [=](double number) { return number >= least && number <= most; });
+}
+
+CLI::Validator number_above(double least, double most) {
+  return number_where("(" + shortest(least) + " - " + shortest(most) + "]",
+                      [=](double number) { return number > least && number <= most; });
+}
+
+CLI::Validator regular_file() {
+  return CLI::Validator(
+      [](std::string& path) -> std::string {
+        std::error_code error;
+        const auto status = std::filesystem::status(path, error);
+        if (!std::filesystem::exists(status)) return "File does not exist: " + path;
+        if (!std::filesystem::is_regular_file(status)) return "Not a regular file: " + path;
+        return "";
+      },
+      "FILE");
+}
+
+CommonOptions::CommonOptions()
+    : threads(std::clamp(static_cast<int>(std::thread::hardware_concurrency()), 1, most_threads)) {
   attention.local_window = -1;
   attention.rope_scale = 0;
 }
 
 void add_model_options(CLI::App& command, CommonOptions& options) {
-  command.add_option("--model", options.model, "GGUF file of a Llama model")->required()->check(CLI::ExistingFile);
+  command.add_option("--model", options.model, "GGUF file of a Llama model")->required()->check(regular_file());
   command.add_option("--kv-type", options.kv_type, "of the cache: float (default), half, bfloat16, int8 or int4")
       ->check(CLI::IsMember({"float", "half", "bfloat16", "int8", "int4"}));
-  command.add_option("--threads", options.threads, "default: all of this machine")->check(CLI::Range(1, 1024));
-  command.add_option("--json", options.json, "write the results to this file");
+  command.add_option("--threads", options.threads, "default: all of this machine")->check(CLI::Range(1, most_threads));
+  command.add_option("--json", options.json, "write the results to this file, which keeps its content until then")
+      ->check([](const std::string& path) { return path.empty() ? "the name of a file is missing" : ""; });
 }
 
 void add_common_options(CLI::App& command, CommonOptions& options) {
@@ -45,12 +93,14 @@ void add_common_options(CLI::App& command, CommonOptions& options) {
   command.add_option("--attention", attention.name, attention_names())->required()->check(CLI::IsMember(names));
   command.add_option("--chunk-size", attention.chunk_size, "of dca, intra; default 3/4 of the trained window")
       ->check(CLI::Range(Index{1}, most_tokens));
-  command.add_option("--local-window", attention.local_window, "of dca, intra; default 1/8 of the trained window")
+  command
+      .add_option("--local-window", attention.local_window,
+                  "of dca, intra; default 1/8 of the trained window, at most 1/6 of --chunk-size")
       ->check(CLI::Range(Index{0}, most_tokens));
   command.add_option("--inter", attention.inter,
                      "of dca: keys of distant chunks to visit, all (default), recent:N or top:N");
   command.add_option("--rope-scale", attention.rope_scale, "of linear, ntk, yarn; default max(1, tokens / window)")
-      ->check(CLI::Range(1.0, 1e6));
+      ->check(number_in(1, 1e6));
   command.add_option("--sinks", attention.sinks, "of streaming: first tokens that stay visible; default 4")
       ->check(CLI::Range(Index{0}, most_tokens));
   command
@@ -70,11 +120,13 @@ void add_common_options(CLI::App& command, CommonOptions& options, const std::st
 }
 
 Run::Run(const CommonOptions& options)
-    : pool(options.threads),
+    : results("--json", options.json),
+      path(options.model),
+      pool(checked_threads(options.threads)),
       device(&pool, options.threads),
-      file(options.model),
-      tokenizer(file),
-      model(file, device) {}
+      file(path),
+      tokenizer(naming_file(path, [&] { return Tokenizer(file); })),
+      model(naming_file(path, [&] { return LlamaModel(file, device); })) {}
 
 Attention Run::attention(CommonOptions& options, Index text_tokens) const {
   const ModelRope& rope = model.config().rope;
@@ -117,14 +169,14 @@ std::string heading(const CommonOptions& options, const Run& run, Index cache_by
   return line.str();
 }
 
-void write_json(const std::string& path, const Json& json) {
-  if (path.empty()) return;
-  std::ofstream file(path);
-  file << json.dump(2) << "\n";
-  if (!file.flush()) throw Error("--json " + path + ": cannot be written");
+void Run::write_json(const Json& json) const {
+  if (results.wanted()) results.write(json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
 }
 
-std::string quoted(const std::string& text) { return Json(text).dump(-1, ' ', false, Json::error_handler_t::replace); }
+std::vector<Token> Run::encode_file(const std::string& text_path) const {
+  const std::string text = read_text(text_path);
+  return naming_file(text_path, [&] { return tokenizer.encode_text(text); });
+}
 
 std::string read_text(const std::string& path) {
   const MappedFile file(path);

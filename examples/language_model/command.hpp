@@ -5,6 +5,7 @@
 #include <chrono>
 #include <nlohmann/json.hpp>
 
+#include "program/result_file.hpp"
 #include "session.hpp"
 
 namespace dca_lm {
@@ -25,6 +26,16 @@ Command add_generate(CLI::App& app);
 Command add_batch(CLI::App& app);
 
 constexpr Index most_tokens = Index{1} << 24;
+constexpr int most_threads = 1024;
+
+/// For options: a finite number in [least, most]. CLI::Range lets NaN through, which is neither less nor more.
+CLI::Validator number_in(double least, double most);
+
+/// For options: a number above `least`, which is not in reach itself, up to `most`.
+CLI::Validator number_above(double least, double most);
+
+/// For options: a regular file. Others, as a pipe, might keep the program waiting for ever, or cannot be mapped.
+CLI::Validator regular_file();
 
 struct CommonOptions {
   CommonOptions();
@@ -46,11 +57,20 @@ void add_common_options(CLI::App& command, CommonOptions& options, const std::st
 
 /// The model of a run, on the threads of the run.
 struct Run {
+  /// Throws Error, and std::runtime_error where --json cannot be written, before the model is read.
   explicit Run(const CommonOptions& options);
 
   /// The attention that was chosen. Writes into the options what they leave to the model and to the length of the text.
   Attention attention(CommonOptions& options, Index text_tokens) const;
 
+  /// Writes the results into the file of --json, where there is one. What is no UTF-8, as a file's name, is replaced.
+  void write_json(const Json& json) const;
+
+  /// The tokens of a text file that is read from its beginning. Errors name the file.
+  std::vector<Token> encode_file(const std::string& path) const;
+
+  program::ResultFile results;
+  std::string path;  // of the model
   Eigen::ThreadPool pool;
   Eigen::ThreadPoolDevice device;
   GgufFile file;
@@ -66,12 +86,6 @@ Json describe(const CommonOptions& options, const Run& run, Index cache_bytes);
 
 /// The same on one line.
 std::string heading(const CommonOptions& options, const Run& run, Index cache_bytes);
-
-/// Does nothing without a path. Throws Error where the file cannot be written.
-void write_json(const std::string& path, const Json& json);
-
-/// A text as a JSON string: what is not UTF-8, as a text that ends within a character, is replaced.
-std::string quoted(const std::string& text);
 
 /// Throws Error where the file is not there or empty.
 std::string read_text(const std::string& path);

@@ -6,6 +6,7 @@
 #include <cstdio>
 
 #include "error.hpp"
+#include "messages.hpp"
 
 namespace dca_lm {
 namespace {
@@ -161,11 +162,11 @@ void check_key(std::string_view key, const GgufValue& value) {
   const Entry& entry = *std::find_if(std::begin(keys), std::end(keys),
                                      [&](const Entry& one) { return fitted(one.name, key).has_value(); });
   if (entry.role == Role::neutral && !is_one_of(written(value), entry.neutral)) {
-    throw Error("GGUF: " + std::string(key) + ": " + written(value) + "; must be " + std::string(entry.neutral) +
-                ", anything else is not supported");
+    throw Error("GGUF: " + printable(key) + ": " + printable(written(value)) + "; must be " +
+                std::string(entry.neutral) + ", anything else is not supported");
   }
   if (entry.role == Role::refused) {
-    throw Error("GGUF: " + std::string(key) + ": " + written(value) +
+    throw Error("GGUF: " + printable(key) + ": " + printable(written(value)) +
                 "; must not be there: it is not known, and results may depend on it");
   }
 }
@@ -183,7 +184,7 @@ void check_tensor(std::string_view name, std::uint64_t layers) {
     if (entry.name.starts_with("blk.") && !is_layer(*star, layers)) continue;
     return;
   }
-  throw Error("GGUF: tensor " + std::string(name) +
+  throw Error("GGUF: tensor " + printable(name) +
               "; must not be there: results would depend on it, but a Llama model of " + std::to_string(layers) +
               " layers has none");
 }

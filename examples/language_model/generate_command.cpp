@@ -5,6 +5,7 @@
 #include "command.hpp"
 #include "error.hpp"
 #include "generation.hpp"
+#include "messages.hpp"
 #include "progress.hpp"
 #include "utf8_stream.hpp"
 
@@ -26,10 +27,18 @@ std::string_view message_of(std::string_view text) {
   return text;
 }
 
-void print(const std::string& text) {
-  std::fwrite(text.data(), 1, text.size(), stdout);
-  std::fflush(stdout);
-}
+/// Writes text that a model made to standard output: as it is, but for a terminal without what would steer it.
+class Show {
+ public:
+  void operator()(const std::string& text) const {
+    const std::string& shown = terminal_ ? printable(text, text.size(), "\n\t") : text;
+    std::fwrite(shown.data(), 1, shown.size(), stdout);
+    std::fflush(stdout);
+  }
+
+ private:
+  bool terminal_ = isatty(STDOUT_FILENO) == 1;
+};
 
 double per_second(Index tokens, double seconds) { return seconds > 0 ? static_cast<double>(tokens) / seconds : 0; }
 
@@ -38,32 +47,33 @@ Generation generate_and_print(Session& session, const Tokenizer& tokenizer, std:
                               const GenerationOptions& options) {
   std::optional<Progress> progress(std::in_place, "prefill");
   Utf8Stream characters;
+  const Show show;
   const Generation generation = generate(
       session, prompt, options,
       [&](Token token, const auto&) {
         progress.reset();
-        print(characters.push(tokenizer.decode({&token, 1})));
+        show(characters.push(tokenizer.decode({&token, 1})));
       },
       [&](double share) { (*progress)(share); });
-  print(characters.finish() + "\n");
+  show(characters.finish() + "\n");
   return generation;
 }
 
 int run_generate(GenerateOptions& options) {
   CommonOptions& common = options.common;
   const Run run(common);
-  const std::string text = read_text(options.prompt_file);
   GenerationOptions how{.tokens = common.tokens,
                         .prefill_chunk = options.prefill_chunk,
                         .sampling = options.sampling,
-                        .ends = end_tokens(run.file)};
+                        .ends = naming_file(run.path, [&] { return end_tokens(run.file); })};
   std::vector<Token> prompt;
   if (options.chat) {
-    const ChatTemplate chat(run.file, run.tokenizer);
-    prompt = chat.prompt(run.tokenizer, message_of(text));
+    const auto chat = naming_file(run.path, [&] { return ChatTemplate(run.file, run.tokenizer); });
+    const std::string text = read_text(options.prompt_file);
+    prompt = naming_file(options.prompt_file, [&] { return chat.prompt(run.tokenizer, message_of(text)); });
     how.ends.push_back(chat.end());
   } else {
-    prompt = run.tokenizer.encode_text(text);
+    prompt = run.encode_file(options.prompt_file);
   }
   const Index room = static_cast<Index>(prompt.size()) + common.tokens;
   const Attention attention = run.attention(common, room);
@@ -86,10 +96,10 @@ int run_generate(GenerateOptions& options) {
   json["prompt_tokens"] = prompt_tokens;
   json["generated"] = generation.tokens;
   json["ended"] = generation.ended;
-  json["text"] = Json::parse(quoted(run.tokenizer.decode(generation.tokens)));
+  json["text"] = run.tokenizer.decode(generation.tokens);
   json["prefill_tokens_per_second"] = prefill_rate;
   json["decode_tokens_per_second"] = decode_rate;
-  write_json(common.json, json);
+  run.write_json(json);
   return 0;
 }
 
@@ -99,17 +109,18 @@ Command add_generate(CLI::App& app) {
   const auto options = std::make_shared<GenerateOptions>();
   CLI::App& command = *app.add_subcommand("generate", "continue a prompt");
   add_common_options(command, options->common, "tokens to generate, at most");
-  command.add_option("--prompt-file", options->prompt_file, "UTF-8 file")->required()->check(CLI::ExistingFile);
+  command.add_option("--prompt-file", options->prompt_file, "UTF-8 file")->required()->check(regular_file());
   command.add_flag("--chat", options->chat,
                    "the file, without a last line break, is the user's message in the model's chat template");
   command.add_option("--prefill-chunk", options->prefill_chunk, "read the prompt in pieces of so many tokens")
       ->check(CLI::Range(Index{1}, most_tokens));
   SamplingOptions& sampling = options->sampling;
   command.add_option("--temperature", sampling.temperature, "0 (default): always the likeliest token")
-      ->check(CLI::Range(0.0, 100.0));
+      ->check(number_in(0, 100));
   command.add_option("--top-k", sampling.top_k, "draw from the k likeliest tokens; 0 (default): from all")
       ->check(CLI::Range(Index{0}, most_tokens));
-  command.add_option("--top-p", sampling.top_p, "draw from the fewest tokens of so much probability; default 1");
+  command.add_option("--top-p", sampling.top_p, "draw from the fewest tokens of so much probability; default 1")
+      ->check(number_above(0, 1));
   command.add_option("--seed", sampling.seed, "of the draws; default 1");
   return {&command, [options] { return run_generate(*options); }};
 }

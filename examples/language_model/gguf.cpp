@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "gguf_reader.hpp"
+#include "messages.hpp"
 
 namespace dca_lm {
 namespace {
@@ -88,7 +89,7 @@ std::uint64_t whole_number(std::string_view key, const GgufValue& value, std::ui
 }
 
 GgufFile::GgufFile(const std::string& path) : file_(path) {
-  GgufTables tables = read_gguf_tables(file_.bytes());
+  GgufTables tables = naming_file(path, [&] { return read_gguf_tables(file_.bytes()); });
   values_ = std::move(tables.values);
   tensors_ = std::move(tables.tensors);
   constexpr std::uint64_t any = std::numeric_limits<std::uint64_t>::max();

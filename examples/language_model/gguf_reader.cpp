@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <limits>
 
+#include "messages.hpp"
+
 namespace dca_lm {
 namespace {
 
@@ -91,7 +93,7 @@ GgufValue read_value(ByteReader& reader, std::span<const std::byte> bytes) {
 
 std::uint64_t checked_product(std::string_view name, std::uint64_t a, std::uint64_t b) {
   if (b != 0 && a > std::numeric_limits<std::uint64_t>::max() / b) {
-    throw Error("tensor " + std::string(name) + ": its size overflows");
+    throw Error("tensor " + printable(name) + ": its size overflows");
   }
   return a * b;
 }
@@ -107,7 +109,7 @@ struct Placed {
 Placed read_tensor_info(ByteReader& reader) {
   Placed placed{reader.read_string(), {}, 0, 0};
   GgufTensor& tensor = placed.tensor;
-  const std::string label = "tensor " + std::string(placed.name);
+  const std::string label = "tensor " + printable(placed.name);
   const auto rank = reader.read<std::uint32_t>();
   if (rank < 1 || rank > 4) throw Error(label + ": " + std::to_string(rank) + " dimensions; must be 1 to 4");
   tensor.rows = 1;
@@ -151,7 +153,7 @@ void check_no_overlap(std::vector<Placed>& placed) {
   std::sort(placed.begin(), placed.end(), [](const Placed& a, const Placed& b) { return a.offset < b.offset; });
   for (std::size_t k = 1; k < placed.size(); ++k) {
     if (placed[k].offset - placed[k - 1].offset < placed[k - 1].size) {
-      throw Error("tensors " + std::string(placed[k - 1].name) + " and " + std::string(placed[k].name) + " overlap");
+      throw Error("tensors " + printable(placed[k - 1].name) + " and " + printable(placed[k].name) + " overlap");
     }
   }
 }
@@ -159,7 +161,7 @@ void check_no_overlap(std::vector<Placed>& placed) {
 void place_tensors(std::vector<Placed> placed, std::span<const std::byte> data, std::uint64_t alignment,
                    GgufTables& tables) {
   for (Placed& entry : placed) {
-    const std::string label = "tensor " + std::string(entry.name);
+    const std::string label = "tensor " + printable(entry.name);
     if (entry.offset % alignment != 0) {
       throw Error(label + ": offset " + std::to_string(entry.offset) + " is not a multiple of the alignment, " +
                   std::to_string(alignment));
@@ -173,7 +175,7 @@ void place_tensors(std::vector<Placed> placed, std::span<const std::byte> data, 
   check_no_overlap(placed);
   for (Placed& entry : placed) {
     if (!tables.tensors.emplace(entry.name, std::move(entry.tensor)).second) {
-      throw Error("tensor " + std::string(entry.name) + " stands twice in the file");
+      throw Error("tensor " + printable(entry.name) + " stands twice in the file");
     }
   }
 }
@@ -196,7 +198,7 @@ GgufTables read_gguf_tables(std::span<const std::byte> bytes) {
   for (std::uint64_t k = 0; k < value_count; ++k) {
     const std::string_view key = reader.read_string();
     if (!tables.values.emplace(key, read_value(reader, bytes)).second) {
-      throw Error("key " + std::string(key) + " stands twice in the file");
+      throw Error("key " + printable(key) + " stands twice in the file");
     }
   }
   std::vector<Placed> placed;

@@ -7,6 +7,7 @@
 #include "dequantize.hpp"
 #include "error.hpp"
 #include "file_roles.hpp"
+#include "messages.hpp"
 #include "products.hpp"
 
 namespace dca_lm {
@@ -18,11 +19,8 @@ constexpr Index rows_per_task = 128;
 template <class Body>
 void for_row_blocks(const Eigen::ThreadPoolDevice& device, Index rows, const Body& body) {
   const Index blocks = (rows + rows_per_task - 1) / rows_per_task;
-  device.parallelFor(blocks, Eigen::TensorOpCost(0, 0, 1e9), [&](Index first, Index last) {
-    for (Index block = first; block < last; ++block) {
-      body(block * rows_per_task, std::min(rows, (block + 1) * rows_per_task));
-    }
-  });
+  for_tasks(device, blocks,
+            [&](Index block) { body(block * rows_per_task, std::min(rows, (block + 1) * rows_per_task)); });
 }
 
 /// A tensor of that name and shape, fastest index first. Throws Error.
@@ -63,7 +61,7 @@ Index size_of(const GgufFile& file, const std::string& key, std::uint64_t high) 
 
 LlamaConfig read_config(const GgufFile& file) {
   const std::string_view architecture = file.string("general.architecture");
-  if (architecture != "llama") throw Error("architecture " + std::string(architecture) + "; only llama is supported");
+  if (architecture != "llama") throw Error("architecture " + printable(architecture) + "; only llama is supported");
   LlamaConfig config{};
   config.layers = size_of(file, "llama.block_count", 1024);
   config.width = size_of(file, "llama.embedding_length", 1 << 17);
@@ -94,7 +92,7 @@ LlamaConfig read_config(const GgufFile& file) {
   if (!(config.rope.theta > 1)) throw Error("GGUF: llama.rope.freq_base must be greater than 1");
   config.rope.trained_window = static_cast<Index>(file.integer("llama.context_length", 8, std::uint64_t{1} << 32));
   if ((file.find("llama.rope.scaling.type") != nullptr) && file.string("llama.rope.scaling.type") != "none") {
-    throw Error("GGUF: llama.rope.scaling.type " + std::string(file.string("llama.rope.scaling.type")) +
+    throw Error("GGUF: llama.rope.scaling.type " + printable(file.string("llama.rope.scaling.type")) +
                 " is not supported: choose the scaling with --attention");
   }
   if (file.find_tensor("rope_freqs.weight") != nullptr) {

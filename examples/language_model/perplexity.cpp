@@ -7,6 +7,7 @@
 #include <numeric>
 
 #include "error.hpp"
+#include "tasks.hpp"
 
 namespace dca_lm {
 namespace {
@@ -21,18 +22,15 @@ void score(const Session& session, const Matrix& hidden, std::span<const Token> 
   const auto count = static_cast<Index>(targets.size());
   std::atomic<Index> done{0};
   std::mutex reporting;
-  session.device().parallelFor(
-      (count + rows_per_task - 1) / rows_per_task, Eigen::TensorOpCost(0, 0, 1e9), [&](Index begin, Index end) {
-        for (Index task = begin; task < end; ++task) {
-          const Index first = task * rows_per_task, rows = std::min(rows_per_task, count - first);
-          const auto at = static_cast<std::size_t>(first), size = static_cast<std::size_t>(rows);
-          session.model().negative_log_likelihoods(hidden.middleRows(first, rows), targets.subspan(at, size),
-                                                   nll.subspan(at, size));
-          done += rows;
-          const std::lock_guard<std::mutex> lock(reporting);
-          progress(static_cast<double>(done) / static_cast<double>(count));
-        }
-      });
+  for_tasks(session.device(), (count + rows_per_task - 1) / rows_per_task, [&](Index task) {
+    const Index first = task * rows_per_task, rows = std::min(rows_per_task, count - first);
+    const auto at = static_cast<std::size_t>(first), size = static_cast<std::size_t>(rows);
+    session.model().negative_log_likelihoods(hidden.middleRows(first, rows), targets.subspan(at, size),
+                                             nll.subspan(at, size));
+    done += rows;
+    const std::lock_guard<std::mutex> lock(reporting);
+    progress(static_cast<double>(done) / static_cast<double>(count));
+  });
   const auto bad = std::find_if(nll.begin(), nll.end(), [](double value) { return std::isnan(value); });
   if (bad != nll.end()) throw not_finite(name(bad - nll.begin()));
 }

@@ -4,6 +4,7 @@
 
 #include "command.hpp"
 #include "error.hpp"
+#include "messages.hpp"
 #include "perplexity.hpp"
 #include "progress.hpp"
 
@@ -47,9 +48,9 @@ int run_ppl(PplOptions& options) {
   if (options.context > 0 && options.step == 0) options.step = std::max<Index>(1, options.context / 2);
   const Run run(common);
   const Attention attention = run.attention(common, common.tokens);
-  std::vector<Token> tokens = run.tokenizer.encode_text(read_text(options.text));
+  std::vector<Token> tokens = run.encode_file(options.text);
   if (static_cast<Index>(tokens.size()) <= common.tokens) {
-    throw Error("--tokens " + std::to_string(common.tokens) + "; " + options.text + " has " +
+    throw Error("--tokens " + std::to_string(common.tokens) + "; " + printable(options.text) + " has " +
                 std::to_string(tokens.size()) + ", and one more is needed to score the last");
   }
   const std::size_t text_tokens = tokens.size();
@@ -83,7 +84,7 @@ int run_ppl(PplOptions& options) {
   if (options.nll) json["nll"] = nll;
   if (options.chosen) json["chosen"] = described(chosen);
   json["seconds"] = seconds;
-  write_json(common.json, json);
+  run.write_json(json);
   return 0;
 }
 
@@ -95,7 +96,7 @@ Command add_ppl(CLI::App& app) {
   add_common_options(command, options->common, "tokens to read");
   command.add_option("--text", options->text, "UTF-8 file, read from its first character")
       ->required()
-      ->check(CLI::ExistingFile);
+      ->check(regular_file());
   command.add_option("--bucket", options->bucket, "positions per line of the table")
       ->check(CLI::Range(Index{1}, most_tokens));
   command

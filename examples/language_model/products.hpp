@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "model.hpp"
+#include "tasks.hpp"
 
 namespace dca_lm {
 
@@ -33,13 +34,11 @@ struct MultiplyVectors {
   void operator()(const Eigen::Ref<const Matrix>& x, const Matrix& weights, Eigen::Ref<Matrix> out) const {
     constexpr Index fewest_outputs = 64, most_tasks = 64;
     const Index outputs = weights.rows(), step = std::max(fewest_outputs, (outputs + most_tasks - 1) / most_tasks);
-    device.parallelFor((outputs + step - 1) / step, Eigen::TensorOpCost(0, 0, 1e9), [&](Index from, Index to) {
-      for (Index task = from; task < to; ++task) {
-        const Index first = task * step, count = std::min(step, outputs - first);
-        for (Index row = 0; row < x.rows(); ++row) {
-          out.row(row).segment(first, count).transpose().noalias() =
-              weights.middleRows(first, count) * x.row(row).transpose();
-        }
+    for_tasks(device, (outputs + step - 1) / step, [&](Index task) {
+      const Index first = task * step, count = std::min(step, outputs - first);
+      for (Index row = 0; row < x.rows(); ++row) {
+        out.row(row).segment(first, count).transpose().noalias() =
+            weights.middleRows(first, count) * x.row(row).transpose();
       }
     });
   }

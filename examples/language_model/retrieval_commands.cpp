@@ -3,6 +3,7 @@
 
 #include "command.hpp"
 #include "error.hpp"
+#include "messages.hpp"
 #include "needle.hpp"
 #include "passkey.hpp"
 #include "progress.hpp"
@@ -23,7 +24,7 @@ struct RetrievalOptions {
 /// A finished trial, of either kind.
 struct Trial {
   double depth;
-  std::string expected, answer;  // the answer quoted
+  std::string expected, answer;
   bool correct;
   std::optional<double> probability;
 };
@@ -36,8 +37,8 @@ void print_trials(const std::vector<Trial>& trials) {
   const bool scored = !trials.empty() && trials.front().probability.has_value();
   std::printf("\n  %6s %8s  %-7s %s\n", "depth", "hidden", "", scored ? "likeliest, chance of the hidden" : "answer");
   for (const Trial& trial : trials) {
-    std::printf("  %5.0f%% %8s  %-7s %s", trial.depth * 100, trial.expected.c_str(), trial.correct ? "right" : "wrong",
-                trial.answer.c_str());
+    std::printf("  %5.0f%% %8s  %-7s \"%s\"", trial.depth * 100, trial.expected.c_str(),
+                trial.correct ? "right" : "wrong", printable(trial.answer).c_str());
     if (scored) std::printf("  %.0f%%", *trial.probability * 100);
     std::printf("\n");
   }
@@ -50,7 +51,7 @@ Index count_correct(const std::vector<Trial>& trials) {
 
 Json as_json(const Trial& trial, Index tokens) {
   Json json{{"tokens", tokens}, {"depth", trial.depth}, {"expected", trial.expected}};
-  json["answer"] = Json::parse(trial.answer);
+  json["answer"] = trial.answer;
   json["correct"] = trial.correct;
   if (trial.probability) json["probability"] = *trial.probability;
   return json;
@@ -117,7 +118,7 @@ int run_lengths(RetrievalOptions& options, const char* name, const RunTrials& ru
   json["trials"] = all;
   json["correct"] = correct;
   json["seconds"] = total_seconds;
-  write_json(options.common.json, json);
+  run.write_json(json);
   return 0;
 }
 
@@ -131,7 +132,7 @@ int run_passkey(RetrievalOptions& options) {
                        std::vector<Trial> trials;
                        const PasskeyOptions how{tokens, options.depths, options.trials, options.seed};
                        for (const PasskeyTrial& trial : passkey_trials(session, run.tokenizer, how, progress)) {
-                         trials.push_back({trial.depth, trial.expected, quoted(trial.answer), trial.correct, {}});
+                         trials.push_back({trial.depth, trial.expected, trial.answer, trial.correct, {}});
                        }
                        return trials;
                      });
@@ -143,14 +144,17 @@ int run_needle(RetrievalOptions& options) {
       options, "needle",
       [&](const Run& run, const Attention& attention, Index tokens, Index& cache_bytes,
           const ProgressCallback& progress) {
-        if (haystack.empty()) haystack = run.tokenizer.encode(read_text(options.text));
+        if (haystack.empty()) {
+          const std::string text = read_text(options.text);
+          haystack = naming_file(options.text, [&] { return run.tokenizer.encode(text); });
+        }
         Session session(run.model, attention, run.device, {.tokens = tokens + needle_answer_tokens(run.tokenizer)},
                         kv_type_of(options.common.kv_type));
         cache_bytes = session.cache_bytes();
         std::vector<Trial> trials;
         const NeedleOptions how{tokens, options.depths, options.trials, options.seed};
         for (const NeedleTrial& trial : needle_trials(session, run.tokenizer, haystack, how, progress)) {
-          trials.push_back({trial.depth, trial.expected, quoted(trial.answer), trial.correct, trial.probability});
+          trials.push_back({trial.depth, trial.expected, trial.answer, trial.correct, trial.probability});
         }
         return trials;
       });
@@ -166,7 +170,7 @@ void add_retrieval_options(CLI::App& command, RetrievalOptions& options, const c
       .add_option("--depths", options.depths,
                   "where they are hidden: shares of the text, as a list with commas; default: evenly from 0.1 to 0.9")
       ->delimiter(',')
-      ->check(CLI::Range(0.0, 1.0));
+      ->check(number_in(0, 1));
   command
       .add_option("--trials", options.trials,
                   std::string(hidden) + ": at as many depths, default 3; with --depths at each of them, default 1")
@@ -202,7 +206,7 @@ Command add_needle(CLI::App& app) {
   add_retrieval_options(command, *options, "needles");
   command.add_option("--text", options->text, "UTF-8 file to hide it in, read from its first character")
       ->required()
-      ->check(CLI::ExistingFile);
+      ->check(regular_file());
   return {&command, [options] {
             choose_depths(*options);
             return run_needle(*options);

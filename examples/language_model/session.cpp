@@ -46,11 +46,9 @@ struct Session::Rows {
   template <class Body>
   void for_blocks(const Eigen::ThreadPoolDevice& device, const Body& body) const {
     if (few > 0) body(Index{0}, few, MultiplyVectors{device});
-    device.parallelFor(static_cast<Index>(blocks.size()), Eigen::TensorOpCost(0, 0, 1e9), [&](Index from, Index to) {
-      for (Index k = from; k < to; ++k) {
-        const auto& [first, count] = blocks[static_cast<std::size_t>(k)];
-        body(first, count, MultiplyMatrices{});
-      }
+    for_tasks(device, static_cast<Index>(blocks.size()), [&](Index k) {
+      const auto& [first, count] = blocks[static_cast<std::size_t>(k)];
+      body(first, count, MultiplyMatrices{});
     });
   }
 

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "error.hpp"
+#include "messages.hpp"
 
 namespace dca_lm {
 namespace {
@@ -99,11 +100,10 @@ class Tokenizer::Pattern {
 
 Tokenizer::Tokenizer(const GgufFile& file) {
   const std::string_view model = file.string("tokenizer.ggml.model");
-  if (model != "gpt2")
-    throw Error("tokenizer model " + std::string(model) + "; only gpt2 (byte-level BPE) is supported");
+  if (model != "gpt2") throw Error("tokenizer model " + printable(model) + "; only gpt2 (byte-level BPE) is supported");
   const std::string_view pre = file.find("tokenizer.ggml.pre") != nullptr ? file.string("tokenizer.ggml.pre") : "gpt-2";
   if (pre != "smollm" && pre != "gpt-2") {
-    throw Error("pre-tokenizer " + std::string(pre) + "; smollm and gpt-2 are supported");
+    throw Error("pre-tokenizer " + printable(pre) + "; smollm and gpt-2 are supported");
   }
   if (pre == "smollm") patterns_.push_back(std::make_unique<Pattern>(digit_pattern));
   patterns_.push_back(std::make_unique<Pattern>(gpt2_pattern()));
@@ -182,7 +182,7 @@ void Tokenizer::read_merges(const std::vector<std::string_view>& merges) {
     const auto token = [&](const std::string& text) {
       const auto found = vocabulary_.find(text);
       if (space == std::string_view::npos || found == vocabulary_.end()) {
-        throw Error("tokenizer: merge " + std::to_string(rank) + " (" + std::string(merge) +
+        throw Error("tokenizer: merge " + std::to_string(rank) + " (" + printable(merge) +
                     ") is not of two known tokens into one");
       }
       return found->second;
@@ -211,7 +211,7 @@ void Tokenizer::encode_word(std::string_view word, std::vector<Token>& out) cons
   for (std::ptrdiff_t k = 0; k < size; ++k) {
     const auto byte = static_cast<unsigned char>(word[static_cast<std::size_t>(k)]);
     if (byte_tokens_[byte] == no_token) {
-      throw Error("text: the vocabulary has no token for byte " + std::to_string(byte) + " (in \"" + std::string(word) +
+      throw Error("text: the vocabulary has no token for byte " + std::to_string(byte) + " (in \"" + printable(word) +
                   "\")");
     }
     parts.push_back({byte_tokens_[byte], k - 1, k + 1 < size ? k + 1 : -1});

@@ -1,6 +1,7 @@
 // tune: the chunk_size and local_window of a model.
 #include "command.hpp"
 #include "error.hpp"
+#include "messages.hpp"
 #include "perplexity.hpp"
 #include "progress.hpp"
 #include "tuning.hpp"
@@ -23,10 +24,10 @@ std::vector<Token> tokens_of(TuneOptions& options, const Run& run) {
     throw Error("--tokens " + std::to_string(count) + "; must be more than the trained window, " +
                 std::to_string(window));
   }
-  std::vector<Token> tokens = run.tokenizer.encode_text(read_text(options.text));
+  std::vector<Token> tokens = run.encode_file(options.text);
   if (static_cast<Index>(tokens.size()) <= count) {
-    throw Error("--tokens " + std::to_string(count) + "; " + options.text + " has " + std::to_string(tokens.size()) +
-                ", and one more is needed to score the last");
+    throw Error("--tokens " + std::to_string(count) + "; " + printable(options.text) + " has " +
+                std::to_string(tokens.size()) + ", and one more is needed to score the last");
   }
   tokens.resize(static_cast<std::size_t>(count) + 1);
   return tokens;
@@ -93,7 +94,7 @@ int run_tune(TuneOptions& options) {
   json["tried"] = Json::array();
   for (const TuningResult& result : results) json["tried"].push_back(as_json(result, best, common.tokens));
   json.update(config);
-  write_json(common.json, json);
+  run.write_json(json);
   return 0;
 }
 
@@ -105,13 +106,13 @@ Command add_tune(CLI::App& app) {
       "tune", "find chunk_size and local_window of dca by the perplexity of a text beyond the trained window");
   command.add_option("--text", options->text, "UTF-8 file, read from its first character")
       ->required()
-      ->check(CLI::ExistingFile);
+      ->check(regular_file());
   command
       .add_option("--tokens", options->common.tokens,
                   "tokens to read, more than the trained window; default one and a half of it")
       ->check(CLI::Range(Index{1}, most_tokens));
   command.add_option("--budget-minutes", options->budget_minutes, "time for all trials, one at least; default 10")
-      ->check(CLI::Range(0.0, 1e6));
+      ->check(number_in(0, 1e6));
   add_model_options(command, options->common);
   return {&command, [options] { return run_tune(*options); }};
 }

@@ -33,7 +33,7 @@ TEST_CASE("ppl writes the numbers of the attention that has them, and no others"
   CHECK(keys("streaming --sinks 2 --window 9") == "sinks=2 window=9 ");
   CHECK(keys("self-extend") == "group=3 window=16 ");
   CHECK(keys("self-extend --window 9 --group 5") == "group=5 window=9 ");
-  CHECK(keys("intra --chunk-size 16") == "chunk_size=16 local_window=8 ");
+  CHECK(keys("intra --chunk-size 16") == "chunk_size=16 local_window=2 ");
   CHECK(keys("intra+inter") == "chunk_size=48 local_window=8 ");
   check_refused(files.ppl("--tokens 100 --attention dca --context 64"), "--context 64; is for --attention rope");
   check_refused(files.ppl("--tokens 100 --attention rope --context 64 --step 65"), "a step of 65; must be from 1");

@@ -1,0 +1,25 @@
+// What messages say of files, and of strings that come from them.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "error.hpp"
+#include "program/printable.hpp"
+
+namespace dca_lm {
+
+using program::printable;
+
+/// What `call` returns. An Error that it throws names the file, too.
+template <class Call>
+auto naming_file(const std::string& path, const Call& call) -> decltype(call()) {
+  try {
+    return call();
+  } catch (const Error& error) {
+    const std::string_view all = error.what(), prefix = "dca_lm: ";
+    throw Error(printable(path) + ": " + std::string(all.substr(all.starts_with(prefix) ? prefix.size() : 0)));
+  }
+}
+
+}  // namespace dca_lm
