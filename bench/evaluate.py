@@ -15,6 +15,7 @@ import time
 
 import evaluate_plan
 import evaluate_results
+import result_file
 from progress import Progress
 
 MINUTES = {"full": 117, "quick": 9, "headline": 58}
@@ -39,7 +40,8 @@ class Runner:
         unfinished = self.path(name).with_suffix(".unfinished")
         command = [self._program, arguments[0], "--model", self._model, *arguments[1:], "--json", str(unfinished)]
         start = time.monotonic()
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                              errors="replace") as process:
             try:
                 while True:
                     try:
@@ -54,20 +56,25 @@ class Runner:
             sys.exit(f"\nbench/evaluate.py: {' '.join(command)}\n{output}")
         result = json.loads(unfinished.read_text())
         result["wall_seconds"] = time.monotonic() - start
-        unfinished.write_text(json.dumps(result) + "\n")
-        unfinished.rename(self.path(name))
+        result_file.write(self.path(name), json.dumps(result) + "\n")
+        unfinished.unlink()
         return result
+
+
+def name_of(path):
+    """For people and JSON: what is no UTF-8 is replaced."""
+    return pathlib.Path(path).name.encode(errors="replace").decode()
 
 
 def check_inputs(out, model, text):
     """Results of one model and one text to a folder."""
     digest = lambda path: hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest()
-    inputs = {"model": pathlib.Path(model).name, "model_sha256": digest(model), "text": pathlib.Path(text).name,
+    inputs = {"model": name_of(model), "model_sha256": digest(model), "text": name_of(text),
               "text_sha256": digest(text)}
     known = out / "inputs.json"
     if known.exists() and json.loads(known.read_text()) != inputs:
         sys.exit(f"bench/evaluate.py: {out} has results of another model or text; give another folder with --json")
-    known.write_text(json.dumps(inputs, indent=1) + "\n")
+    result_file.write(known, json.dumps(inputs, indent=1) + "\n")
 
 
 def calibrate(runner, text):
@@ -109,7 +116,7 @@ def planned(out, mode, minutes, measurements, cost_of, text_tokens):
         return pick("chosen"), pick("cut"), pick("short")
     plan = evaluate_plan.choose(measurements, cost_of, 60 * minutes, text_tokens)
     names = {key: [one.name for one in ones] for key, ones in zip(("chosen", "cut", "short"), plan)}
-    path.write_text(json.dumps({"minutes": minutes, **names}, indent=1) + "\n")
+    result_file.write(path, json.dumps({"minutes": minutes, **names}, indent=1) + "\n")
     return plan
 
 
@@ -148,12 +155,13 @@ def report(out, window, measured, runner):
 def main():
     parser = argparse.ArgumentParser(description="Evaluates a model beyond its trained window.")
     parser.add_argument("--program", required=True, help="dca_lm")
-    parser.add_argument("--model", required=True, help="GGUF file")
-    parser.add_argument("--text", required=True, help="UTF-8 file")
+    parser.add_argument("--model", required=True, type=result_file.input_file, help="GGUF file")
+    parser.add_argument("--text", required=True, type=result_file.input_file, help="UTF-8 file")
     parser.add_argument("--out", required=True, type=pathlib.Path, help="folder of the results")
     parser.add_argument("--mode", choices=MINUTES, default="full", help="a few short measurements, all of them, or one "
                         "at 25 times the trained window")
-    parser.add_argument("--minutes", type=float, help="how long it may take; else as long as suits the mode")
+    parser.add_argument("--minutes", type=result_file.number_from(0), help="how long it may take; else as long as suits "
+                        "the mode")
     arguments = parser.parse_args()
     mode = arguments.mode
     minutes = MINUTES[mode] if arguments.minutes is None else arguments.minutes
@@ -164,7 +172,7 @@ def main():
     measurements = evaluate_plan.CATALOGUES[mode](calibration["trained_window"], arguments.text, speed)
     cost_of = lambda one: speed.seconds(one.work) if runner.result(one.name) is None else 0.0
     plan = planned(arguments.out, mode, minutes, measurements, cost_of, calibration["text_tokens"])
-    print(f"{pathlib.Path(arguments.model).name}, trained on {calibration['trained_window']} tokens;"
+    print(f"{name_of(arguments.model)}, trained on {calibration['trained_window']} tokens;"
           f" {calibration['threads']} threads, {calibration['instruction_set']}")
     print_plan(*plan, runner, speed)
     print("\nmeasured:")

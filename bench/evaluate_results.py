@@ -4,6 +4,7 @@ import json
 import math
 
 import evaluate_plan
+import result_file
 
 ORDER = ("dca", "dca+ntk", "dca+yarn", "dca+top", "rope", "linear", "ntk", "yarn", "self-extend", "streaming",
          "control", "intra", "intra+inter")
@@ -73,8 +74,8 @@ def collect(out, window, chosen, runner):
         result = runner.result(one.name)
         if one.part == "tune":
             records["tune"] = result["tried"]
-            (out / "dual_chunk_attention_config.json").write_text(
-                json.dumps({"dual_chunk_attention_config": result["dual_chunk_attention_config"]}, indent=2) + "\n")
+            config = {"dual_chunk_attention_config": result["dual_chunk_attention_config"]}
+            result_file.write(out / "dual_chunk_attention_config.json", json.dumps(config, indent=2) + "\n")
         elif one.arguments[0] == "ppl":
             control = controls.get(one.part)
             records[one.part].append(perplexity_record(one, control if one.attention == "control" else result, control))
@@ -186,8 +187,8 @@ def write(out, records):
     for part, title in evaluate_plan.PARTS.items():
         if not records[part]:
             continue
-        (out / f"{part}.json").write_text(json.dumps(records[part], indent=1) + "\n")
+        result_file.write(out / f"{part}.json", json.dumps(records[part], indent=1) + "\n")
         text = f"{title}\n\n{table(part, records[part])}\n"
-        (out / f"{part}.txt").write_text(text)
+        result_file.write(out / f"{part}.txt", text)
         texts.append(text)
     return "\n" + "\n".join(texts)

@@ -1,6 +1,7 @@
 // dca_bench: the speed of this library by itself. `--benchmark_filter=REGEX` chooses, `--benchmark_format=json` prints
 // for programs; bench/plot.py draws the chunk_sizes sweep.
 #include <cstdio>
+#include <iostream>
 
 #include "problem.hpp"
 
@@ -48,5 +49,8 @@ int main(int argc, char** argv) {
   dca::bench::add_baselines();
   benchmark::RunSpecifiedBenchmarks();
   benchmark::Shutdown();
-  return 0;
+  std::cout.flush();
+  if (std::cout && std::fflush(stdout) == 0) return 0;
+  std::cerr << "dca_bench: standard output cannot be written\n";
+  return 1;
 }

@@ -15,6 +15,7 @@ import time
 import torch
 
 import peers_decode
+import result_file
 from peers_decode import DecodeCase, Tokens
 from peers_implementations import TYPES, Case, Inputs, Library, as_tensor, implementations, rotated
 from progress import Progress
@@ -248,7 +249,7 @@ def main():
     parser.add_argument("--only", choices=("prefill", "decode"), help="one of the two")
     parser.add_argument("--threads", type=thread_counts, metavar="N,M", default=[1, 2][:len(ALLOWED_CORES)],
                         help="numbers of threads; 1,2 unless given")
-    parser.add_argument("--json", help="write the results here")
+    parser.add_argument("--json", type=result_file.option, help="write the results here")
     arguments = parser.parse_args()
     library = Library(arguments.library)
     rounds, seconds = (3, 2.0) if arguments.quick else (7, 10.0)
@@ -276,6 +277,10 @@ def main():
     peaks = {case.threads: library.fma_peak(case.threads) for case in todo}
     peaks |= {case.threads: max(limits[other] for other in prefill if other.threads == case.threads) for case in prefill}
     limits |= {case: peaks[case.threads] for case in prefill}
+    if arguments.json:  # before the tables, which may find a full disk
+        all_records = [record for case, best in results
+                       for record in records(case, best, limits[case], peaks[case.threads])]
+        result_file.write(arguments.json, json.dumps(all_records, indent=1) + "\n")
     of_kind = lambda kind: [(case, best) for case, best in results if case.kind == kind]
     if of_kind("prefill"):
         print_table(of_kind("prefill"), limits)
@@ -283,12 +288,6 @@ def main():
         print_decode_table(of_kind("decode"), limits)
     if arguments.quick:
         print(f"--quick: {rounds} rounds or {seconds:.0f} s a case, no bfloat16 at L = 16384, no decoding at kv_len 4096.")
-    if arguments.json:
-        with open(arguments.json, "w") as file:
-            all_records = [record for case, best in results
-                           for record in records(case, best, limits[case], peaks[case.threads])]
-            json.dump(all_records, file, indent=1)
-            file.write("\n")
 
 
 if __name__ == "__main__":

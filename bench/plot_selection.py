@@ -11,6 +11,7 @@ import argparse
 import json
 import math
 import pathlib
+import sys
 
 import matplotlib
 
@@ -96,6 +97,8 @@ def draw_quality(path, results):
 
 def draw_blocks(path, result, layer, head):
     chosen = [r for r in result["chosen"] if r["layer"] == layer and r["kv_head"] == head]
+    if not chosen:
+        sys.exit(f"bench/plot_selection.py: --layer {layer} --head {head}; the file has no choices of that")
     block, tokens = 128, result["tokens"]
     chunk_len = result["chunk_size"] - result["local_window"]
     size = -(-tokens // block)

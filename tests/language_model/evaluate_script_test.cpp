@@ -1,4 +1,6 @@
 // What script/evaluate runs, on a tiny model: every mode measures, goes on where it was stopped, and writes its parts.
+#include <sys/stat.h>
+
 #include <filesystem>
 #include <fstream>
 #include <optional>
@@ -26,8 +28,11 @@ struct Evaluation {
   ~Evaluation() { std::filesystem::remove_all(folder); }
 
   Outcome run(const std::string& mode, const std::string& program = DCA_LM_PROGRAM) const {
-    return run_command(DCA_EVALUATE " --program '" + program + "' --model " + model->path() + " --text " +
-                       text->path() + " --out " + folder + " --mode " + mode);
+    return run_on(model->path(), mode, program);
+  }
+  Outcome run_on(const std::string& path, const std::string& mode, const std::string& program = DCA_LM_PROGRAM) const {
+    return run_command(DCA_EVALUATE " --program '" + program + "' --model " + path + " --text " + text->path() +
+                       " --out " + folder + " --mode " + mode);
   }
 
   json written(const std::string& name) const {
@@ -99,6 +104,34 @@ TEST_CASE("script/evaluate leaves out what a machine slower than estimated has n
   REQUIRE(second.exit_code == 0);
   CHECK_THAT(second.output, !contains("slower than estimated"));
   CHECK(evaluation.written("plan-quick.json").at("chosen").size() > measured);
+}
+
+TEST_CASE("script/evaluate refuses minutes without an end, and files that it might wait for") {
+  const Evaluation evaluation;
+  for (const char* minutes : {"nan", "inf", "-1", "some"}) {
+    const Outcome outcome = evaluation.run(std::string("quick --minutes ") + minutes);
+    INFO(minutes << "\n" << outcome.output);
+    CHECK(outcome.exit_code > 0);
+    CHECK_THAT(outcome.output, contains("--minutes") && !contains("Traceback"));
+  }
+  const std::string pipe = evaluation.text->path() + ".pipe";
+  REQUIRE(::mkfifo(pipe.c_str(), 0600) == 0);
+  const Outcome outcome = run_command("timeout 10 " DCA_EVALUATE " --program '" DCA_LM_PROGRAM "' --model " + pipe +
+                                      " --text " + evaluation.text->path() + " --out " + evaluation.folder);
+  ::unlink(pipe.c_str());
+  CHECK(outcome.exit_code == 2);
+  CHECK_THAT(outcome.output, contains("not a regular file"));
+}
+
+TEST_CASE("script/evaluate measures a model whose name is no UTF-8") {
+  const Evaluation evaluation;
+  const std::string model = evaluation.model->path() + "\xff";
+  std::filesystem::copy_file(evaluation.model->path(), model);
+  const Outcome outcome = evaluation.run_on(model, "quick --minutes 0");
+  std::filesystem::remove(model);
+  INFO(outcome.output);
+  CHECK(outcome.exit_code == 0);
+  CHECK(evaluation.written("inputs.json").contains("model"));
 }
 
 TEST_CASE("script/evaluate reads 25 times the trained window") {
