@@ -1,6 +1,8 @@
 // Keys and values of sequences that grow, each in one piece of memory.
 #pragma once
 
+#include <optional>
+
 #include "dca/kv/paged.hpp"
 
 namespace dca {
@@ -40,8 +42,8 @@ class KeyValueCache {
   KeyValueCache& operator=(KeyValueCache&&) noexcept = default;
 
   /// Appends the tokens of key [m, kv_heads, head_dim] (unrotated) and value [m, kv_heads, v_head_dim] to a sequence.
-  /// Throws std::invalid_argument where shapes do not fit or, unless the cache grows, the capacity is exceeded: nothing
-  /// is changed then.
+  /// Throws std::invalid_argument where shapes do not fit or, unless the cache grows, the capacity is exceeded,
+  /// std::bad_alloc without memory: nothing is changed then.
   template <class Device, class X, class Y>
   void append(const Device& device, Index sequence, TensorView<X> key, TensorView<Y> value) {
     check_sequence(sequence);
@@ -119,14 +121,17 @@ class KeyValueCache {
     const Index count = rows.key.shape[1];
     Index longest = 0;
     for (const BlockTable& table : tables) longest = std::max(longest, table.length);
-    make_room(longest, count);
-    pool_.append(device, std::span<const BlockTable>(tables), rows.key, rows.value);
+    // A larger pool takes the place of this one only when the tokens are in it: blocks of both are the same.
+    std::optional<Pool> larger = with_room(longest, count);
+    Pool& pool = larger ? *larger : pool_;
+    pool.append(device, std::span<const BlockTable>(tables), rows.key, rows.value);
+    if (larger) pool_ = std::move(*larger);
     for (BlockTable& table : tables) table.length += count;
   }
 
-  /// Room for `more` tokens after `length` in every sequence.
-  void make_room(Index length, Index more) {
-    if (more <= capacity() - length) return;
+  /// What has room for `more` tokens after `length` in every sequence; nothing where the pool has.
+  std::optional<Pool> with_room(Index length, Index more) const {
+    if (more <= capacity() - length) return {};
     if (!grows_) {
       detail::fail("key", std::to_string(more) + " tokens after " + std::to_string(length),
                    "must fit the cache's capacity, " + std::to_string(capacity()));
@@ -139,7 +144,7 @@ class KeyValueCache {
       // Blocks of both pools are handed out in the same order.
       larger.copy_tokens_from(pool_, table.blocks[0], larger.take(), table.length);
     }
-    pool_ = std::move(larger);
+    return larger;
   }
 
   Pool pool_;

@@ -87,9 +87,9 @@ class BlockPool {
 
   /// Writes batch b of key [batch, m, kv_heads, head_dim] (unrotated) and value likewise after the tokens of tables[b],
   /// into blocks that the tables name already; the caller then counts the m tokens. Rank 3 with one table.
-  /// Throws std::invalid_argument, with nothing written, where shapes do not fit, a table is too short, a block that is
-  /// to be written or read (those of a summary's earlier keys) is out of the pool or not in use, or one to be written
-  /// is shared with another user or stands at two places of the tables.
+  /// Throws, with nothing written, std::bad_alloc without memory, std::invalid_argument where shapes do not fit, a
+  /// table is too short, a block that is to be written or read (those of a summary's earlier keys) is out of the pool
+  /// or not in use, or one to be written is shared with another user or stands at two places of the tables.
   template <class Device, class X, class Y>
   void append(const Device& device, std::span<const BlockTable> tables, TensorView<X> key, TensorView<Y> value) {
     const detail::NewRows<std::remove_const_t<X>, std::remove_const_t<Y>> rows(
@@ -98,6 +98,7 @@ class BlockPool {
     ++append_;
     for (const BlockTable& table : tables) check_writable(table, count);
     for (const BlockTable& table : tables) check_summarisable(table, count);
+    reserve_scratch(device);  // from here on nothing can fail
     for (std::size_t b = 0; b < tables.size(); ++b) {
       const std::span<const Index> blocks = tables[b].blocks;
       detail::store_tokens<K, V>(
@@ -185,6 +186,18 @@ class BlockPool {
 
   static std::size_t index(Index k) { return static_cast<std::size_t>(k); }
 
+  /// Scratch of all that an append does, on as many threads as there are.
+  template <class Device>
+  void reserve_scratch(const Device& device) {
+    const Index workers = detail::worker_count(device, std::numeric_limits<Index>::max());
+    const Index bytes = std::max(detail::TokenStore<K, V, Placement>::bytes(placed_, shape_), summary_row_bytes());
+    workspace_.reserve(workers * bytes + detail::Arena::alignment);
+  }
+
+  Index summary_row_bytes() const {
+    return detail::round_up(shape_.head_dim * static_cast<Index>(sizeof(Scalar)), detail::Arena::alignment);
+  }
+
   /// Summarises the windows that `count` tokens after those of the table touch, anew from what is stored: what a
   /// summary says does not depend on how the tokens came there.
   template <class Device>
@@ -195,8 +208,7 @@ class BlockPool {
     }
     const Index tasks = (detail::ceil_div(length, window) - first_window) * shape_.kv_heads;
     const Index workers = detail::worker_count(device, tasks);
-    const Index bytes =
-        detail::round_up(shape_.head_dim * static_cast<Index>(sizeof(Scalar)), detail::Arena::alignment);
+    const Index bytes = summary_row_bytes();
     const detail::Scratch<Device> scratch(device, &workspace_, workers * bytes);
     detail::run_tasks(device, workers, tasks, [&](Index worker, Index task) {
       auto* const row = reinterpret_cast<Scalar*>(scratch.data() + worker * bytes);

@@ -1,6 +1,7 @@
 // Sequences on a pool of blocks, that share what they have in common.
 #pragma once
 
+#include <optional>
 #include <utility>
 
 #include "dca/kv/paged.hpp"
@@ -77,13 +78,18 @@ class PagedCache {
     check_sequence(sequence);
     const detail::NewRows<std::remove_const_t<X>, std::remove_const_t<Y>> rows(key, value, 1, pool_.shape());
     const Index count = rows.key.shape[1];
-    make_room(sequence, count);
+    std::optional<Index> shared = make_room(sequence, count);
     try {
       pool_.append(device, std::span<const BlockTable>(&tables_[index(sequence)], 1), rows.key, rows.value);
     } catch (...) {
       truncate(sequence, length(sequence));  // what make_room took is given back
+      if (shared) {
+        std::swap(sequences_[index(sequence)].blocks.back(), *shared);
+        pool_.give_back(*shared);
+      }
       throw;
     }
+    if (shared) pool_.give_back(*shared);
     set_length(sequence, length(sequence) + count);
   }
 
@@ -118,11 +124,12 @@ class PagedCache {
     tables_[index(sequence)] = {sequences_[index(sequence)].blocks, length};
   }
 
-  /// Blocks for `count` more tokens, the one that is begun a sequence's own.
-  void make_room(Index sequence, Index count) {
+  /// Blocks for `count` more tokens, the one that is begun a sequence's own. Returns the shared one whose place that
+  /// takes, to be given back when nothing can fail any more.
+  std::optional<Index> make_room(Index sequence, Index count) {
     std::vector<Index>& blocks = sequences_[index(sequence)].blocks;
     const Index now = length(sequence), size = pool_.block_size();
-    if (count == 0) return;
+    if (count == 0) return {};
     if (count > std::numeric_limits<Index>::max() / 2 - now) {
       detail::fail("key", std::to_string(count) + " tokens", "sizes must fit a signed 64-bit index");
     }
@@ -138,14 +145,15 @@ class PagedCache {
       blocks.reserve(std::max(wanted, 2 * blocks.capacity()));
     }
     // From here on nothing can fail.
+    std::optional<Index> shared;
     if (copies) {
-      const Index own = pool_.take();
-      pool_.copy_tokens(blocks.back(), own, now % size);
-      pool_.give_back(blocks.back());
-      blocks.back() = own;
+      shared = pool_.take();
+      pool_.copy_tokens(blocks.back(), *shared, now % size);
+      std::swap(blocks.back(), *shared);
     }
     while (static_cast<Index>(blocks.size()) * size < now + count) blocks.push_back(pool_.take());
     set_length(sequence, now);
+    return shared;
   }
 
   Pool pool_;

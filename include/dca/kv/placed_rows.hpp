@@ -88,6 +88,13 @@ class TokenStore {
   TokenStore(const PlacedKeys<Placement>& placed, const CacheShape& shape, Arena& arena)
       : placed_(placed), shape_(shape), rotate_(make(placed, arena)), row_(arena.take<Scalar>(shape.head_dim)) {}
 
+  /// Memory that a thread takes for one.
+  static Index bytes(const PlacedKeys<Placement>& placed, const CacheShape& shape) {
+    Arena counter;
+    const TokenStore counted(placed, shape, counter);
+    return counter.used();
+  }
+
   /// Row r of batch b of `rows`, as the token at `position`; place(kv_head) says where to.
   template <class Rows, class Place>
   void operator()(const Rows& rows, Index b, Index r, Index position, const Place& place) {
@@ -130,9 +137,7 @@ void store_tokens(const Device& device, Workspace& workspace, const PlacedKeys<P
   constexpr Index rows_per_task = 32;
   const Index count = rows.key.shape[1];
   const Index tasks = ceil_div(count, rows_per_task), workers = worker_count(device, tasks);
-  Arena counter;
-  const Store counted(placed, shape, counter);
-  const Index bytes = counter.used();
+  const Index bytes = Store::bytes(placed, shape);
   const Scratch<Device> scratch(device, &workspace, workers * bytes);
   run_tasks(device, workers, tasks, [&](Index worker, Index task) {
     Arena arena(scratch.data() + worker * bytes);
