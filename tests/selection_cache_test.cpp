@@ -219,6 +219,7 @@ TEST_CASE("a block whose summaries are those of another place is refused") {
     const Index again = pool.take();
     REQUIRE(again == blocks[5]);
     std::vector<Index> shorter{blocks[0], again};
+    CHECK(view(shorter) == 1);
     append_to(pool, shorter, in, block_size, block_size);
     CHECK(view(shorter) == 1);
   }
