@@ -66,7 +66,8 @@ class PackedBlock {
     query_ = {run.position, group_};
     panel_count_ = Cutter::cut(
         params_.chunks, query_, first_row, last_row, lane_capacity(last_row - first_row),
-        [&](Index position) { return choices_.edge_after(sequence, position); }, panels_);
+        [&](Index position) { return choices_.edge_after(sequence, position); },
+        [&](Index tokens) { return choices_.most_edges(tokens); }, panels_);
     if constexpr ((Choices::template selects<Parts> || ...)) {
       for (Panel* panel = panels_; panel < panels_ + panel_count_; ++panel) {
         panel->group = &choices_.group_of(sequence, query_.position(panel->first_row));
@@ -127,7 +128,7 @@ class PackedBlock {
   static constexpr Index rows_ahead = register_tile.rows / 2;
 
   Index lane_capacity(Index rows) const {
-    return Cutter::lane_capacity(rows, choices_.most_edges(ceil_div(rows, group_) + 1));
+    return Cutter::lane_capacity(rows, choices_.most_edges(QueryRows{0, group_}.tokens(rows)));
   }
 
   /// Calls f for the runs of keys that a panel visits in a tile: all that it sees there, or what its queries chose.

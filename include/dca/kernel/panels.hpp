@@ -13,6 +13,8 @@ struct QueryRows {
   Index group;
 
   constexpr Index position(Index row) const { return q_offset + row / group; }
+  /// Most tokens that `count` neighbouring rows are of.
+  constexpr Index tokens(Index count) const { return ceil_div(count, group) + 1; }
 };
 
 struct QueryGroup;
@@ -47,24 +49,32 @@ class PanelCutter {
   /// Lanes that a block of `rows` rows with at most `edges` edges may take: some more than rows, for panels that end
   /// before their last packet does.
   static constexpr Index lane_capacity(Index rows, Index edges) {
-    return round_up(rows, packet_size<T>) + (rows > panel_rows<T> ? 2 * panel_rows<T> : 0) + edges * packet_size<T>;
+    return lanes_without_jumps(rows, edges) + (rows > panel_rows<T> ? 2 * panel_rows<T> : 0);
   }
   static constexpr Index panel_capacity(Index lanes) { return lanes / packet_size<T>; }
 
   /// Writes the panels of rows [first, last) and returns their number, at most panel_capacity of the lanes that they
-  /// may take, `capacity`. `edge_after(position)` is the next edge.
-  template <class EdgeAfter>
+  /// may take, `capacity`. `edge_after(position)` is the next edge, most_edges(tokens) a bound of the edges among so
+  /// many neighbouring tokens.
+  ///
+  /// They fit: lane + lanes_without_jumps(rows left, edges left) never exceeds capacity. It does not at the start. A
+  /// full panel takes whole packets, and leaves as much less to do. One cut at an edge takes up to a packet more than
+  /// its rows, and leaves an edge less. One cut at a jump takes as much, and no edge with it: only where the rest, with
+  /// as many edges as there can be, still has room.
+  template <class EdgeAfter, class MostEdges>
   static Index cut(const Layout& layout, QueryRows query, Index first, Index last, Index capacity,
-                   const EdgeAfter& edge_after, Panel* panels) {
+                   const EdgeAfter& edge_after, const MostEdges& most_edges, Panel* panels) {
     Index count = 0, lane = 0;
     for (Index row = first; row < last;) {
       Index rows = std::min(panel_rows<T>, last - row);
       const Index edge = edge_after(query.position(row));
       if (edge <= query.position(row + rows - 1)) rows = (edge - query.q_offset) * query.group - row;
-      const Index before_jump = rows_before_jump(layout, query, row, rows);
-      const Index lanes_after_cut =
-          round_up(before_jump, packet_size<T>) + round_up(last - row - before_jump, packet_size<T>);
-      if (lane + lanes_after_cut <= capacity) rows = before_jump;
+      if (const Index before_jump = rows_before_jump(layout, query, row, rows); before_jump < rows) {
+        const Index rest = last - row - before_jump;
+        const Index most_lanes =
+            round_up(before_jump, packet_size<T>) + lanes_without_jumps(rest, most_edges(query.tokens(rest)));
+        if (lane + most_lanes <= capacity) rows = before_jump;
+      }
       const Index lanes = round_up(rows, packet_size<T>);
       panels[count++] = {row, rows, lane, static_cast<int>(lanes / packet_size<T>), {0, 0}, {0, 0}, nullptr};
       row += rows;
@@ -74,6 +84,11 @@ class PanelCutter {
   }
 
  private:
+  /// Each edge may leave the packet before it unfinished.
+  static constexpr Index lanes_without_jumps(Index rows, Index edges) {
+    return round_up(rows, packet_size<T>) + edges * packet_size<T>;
+  }
+
   static Index rows_before_jump(const Layout& layout, QueryRows query, Index row, Index rows) {
     const Index first = query.position(row), last = query.position(row + rows - 1);
     if (!keys_jump<Layout, Parts...>(layout, first, last, panel_rows<T>)) return rows;
