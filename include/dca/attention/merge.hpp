@@ -109,7 +109,8 @@ void merge(const Device& device, std::span<const PartialState<const T>> states, 
   constexpr Index rows_per_task = 64;
   const Index tasks = detail::ceil_div(rows, rows_per_task);
   const T* const sinks = sink_logits.empty() ? nullptr : sink_logits.data();
-  detail::run_tasks(device, detail::worker_count(device, tasks), tasks, [&](Index, Index task) {
+  detail::HelpDeskOwner help;
+  detail::run_tasks(device, help, detail::worker_count(device, tasks), tasks, [&](Index, Index task) {
     for (Index row = task * rows_per_task; row < std::min(rows, (task + 1) * rows_per_task); ++row) {
       const Index at[3] = {row / (shape[1] * shape[2]), row / shape[2] % shape[1], row % shape[2]};
       detail::merge_row<T>(checked, result, at, sinks);

@@ -10,6 +10,7 @@
 #include <sys/mman.h>
 #endif
 
+#include "dca/device/help_desk.hpp"
 #include "dca/tensor/index.hpp"
 
 namespace dca {
@@ -77,8 +78,12 @@ class Workspace {
   /// Bytes held.
   Index bytes() const { return memory_.size(); }
 
+  /// Where the library's calls find helpers.
+  detail::HelpDeskOwner& help() { return help_; }
+
  private:
   detail::AlignedBytes memory_;
+  detail::HelpDeskOwner help_;
 };
 
 namespace detail {
@@ -111,7 +116,7 @@ class Arena {
 template <class Device>
 class Scratch {
  public:
-  Scratch(const Device& device, Workspace* workspace, Index bytes) : device_(device) {
+  Scratch(const Device& device, Workspace* workspace, Index bytes) : device_(device), workspace_(workspace) {
     const Index with_slack = bytes + Arena::alignment;
     std::byte* memory = nullptr;
     if (workspace != nullptr) {
@@ -131,9 +136,13 @@ class Scratch {
   Scratch& operator=(const Scratch&) = delete;
 
   std::byte* data() const { return data_; }
+  /// The workspace's, or one for the length of the scope.
+  HelpDeskOwner& help() { return workspace_ != nullptr ? workspace_->help() : help_; }
 
  private:
   const Device& device_;
+  Workspace* workspace_;
+  HelpDeskOwner help_;
   void* taken_ = nullptr;
   std::byte* data_ = nullptr;
 };

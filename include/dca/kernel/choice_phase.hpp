@@ -18,9 +18,9 @@ struct NoChoicePhase {
   Index bytes_per_worker() const { return 0; }
   Index most_tasks() const { return 0; }
   template <class Device>
-  void run(const Device&, Index, std::byte*, Index) {}
+  void run(const Device&, HelpDeskOwner&, Index, std::byte*, Index) {}
   template <class Device>
-  void bound_skipped(const Device&, Index, std::byte*, Index) const {}
+  void bound_skipped(const Device&, HelpDeskOwner&, Index, std::byte*, Index) const {}
   void report(std::vector<ChosenBlocks>&) const {}
   const Choices& choices() const { return choices_; }
 
@@ -72,21 +72,21 @@ class ChoicePhase {
 
   /// Nothing of the caller's is written here: a policy may throw.
   template <class Device>
-  void run(const Device& device, Index workers, std::byte* own, Index bytes) {
-    run_tasks(device, std::min(workers, std::max<Index>(summaries_.tasks(), 1)), summaries_.tasks(),
+  void run(const Device& device, HelpDeskOwner& help, Index workers, std::byte* own, Index bytes) {
+    run_tasks(device, help, std::min(workers, std::max<Index>(summaries_.tasks(), 1)), summaries_.tasks(),
               [&](Index worker, Index task) {
                 Arena arena(own + worker * bytes);
                 summaries_.template summarise<Part>(params_, task, arena);
               });
-    for_each_group(device, workers, own, bytes,
+    for_each_group(device, help, workers, own, bytes,
                    [](Chooser& chooser, const auto&... group) { chooser.choose(group...); });
   }
 
   /// Writes, where the call wants to know it, the mass that queries leave out.
   template <class Device>
-  void bound_skipped(const Device& device, Index workers, std::byte* own, Index bytes) const {
+  void bound_skipped(const Device& device, HelpDeskOwner& help, Index workers, std::byte* own, Index bytes) const {
     if (call_.skipped.data == nullptr) return;
-    for_each_group(device, workers, own, bytes,
+    for_each_group(device, help, workers, own, bytes,
                    [](Chooser& chooser, const auto&... group) { chooser.bound_skipped(group...); });
   }
 
@@ -114,10 +114,11 @@ class ChoicePhase {
 
   /// Calls f(chooser, group, its queries, kv_head) for all groups and kv_heads.
   template <class Device, class F>
-  void for_each_group(const Device& device, Index workers, std::byte* own, Index bytes, const F& f) const {
+  void for_each_group(const Device& device, HelpDeskOwner& help, Index workers, std::byte* own, Index bytes,
+                      const F& f) const {
     // Later groups have more to choose from: they come first, so that the threads finish together.
     const Index tasks = choices_.group_count() * source_.kv_heads();
-    run_tasks(device, std::min(workers, std::max<Index>(tasks, 1)), tasks, [&](Index worker, Index task) {
+    run_tasks(device, help, std::min(workers, std::max<Index>(tasks, 1)), tasks, [&](Index worker, Index task) {
       Arena arena(own + worker * bytes);
       Chooser chooser(params_, summaries_, call_, selection_, choices_, arena);
       const QueryGroup& group = choices_.group((tasks - 1 - task) / source_.kv_heads());

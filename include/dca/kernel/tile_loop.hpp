@@ -44,19 +44,19 @@ class TileLoop {
     const Index shared_bytes = counter.used();
     const Index tasks = checked_product("query", plan_.packed_count() + plan_.streamed_count(), kv_heads_);
     const Index workers = worker_count(device_, std::max(tasks, choice_.most_tasks())), bytes = bytes_per_worker();
-    const Scratch<Device> scratch(device_, workspace, shared_bytes + workers * bytes);
+    Scratch<Device> scratch(device_, workspace, shared_bytes + workers * bytes);
     Arena shared(scratch.data());
     plan_.take_tables(shared);
     choice_.take_shared(shared);
     states_ = shared.take<T>(states * state_size_);
     plan_.fill(runs(), ranges());
     std::byte* const own = scratch.data() + shared_bytes;
-    choice_.run(device_, workers, own, bytes);
+    choice_.run(device_, scratch.help(), workers, own, bytes);
     if (chosen != nullptr) choice_.report(*chosen);
     fill_skipped();
-    choice_.bound_skipped(device_, workers, own, bytes);
+    choice_.bound_skipped(device_, scratch.help(), workers, own, bytes);
     const Index packed_tasks = plan_.packed_count() * kv_heads_;
-    run_tasks(device_, std::min(workers, tasks), tasks, [&](Index worker, Index task) {
+    run_tasks(device_, scratch.help(), std::min(workers, tasks), tasks, [&](Index worker, Index task) {
       Arena arena(own + worker * bytes);
       if (task < packed_tasks) {
         run_packed(task, arena);
@@ -64,7 +64,7 @@ class TileLoop {
         run_streamed(task - packed_tasks, arena);
       }
     });
-    if (states > 0) merge_pieces(workers, own, bytes);
+    if (states > 0) merge_pieces(scratch.help(), workers, own, bytes);
   }
 
  private:
@@ -122,11 +122,11 @@ class TileLoop {
   }
 
   /// The rows of all sequences whose keys were cut into pieces: a task is one sequence and kv_head.
-  void merge_pieces(Index workers, std::byte* own, Index bytes) const {
+  void merge_pieces(HelpDeskOwner& help, Index workers, std::byte* own, Index bytes) const {
     constexpr Index worthwhile_elements = Index{1} << 16;
     const Index tasks = source_.sequences() * kv_heads_;
     const bool alone = plan_.streamed_count() * kv_heads_ * state_size_ < worthwhile_elements;
-    run_tasks(device_, alone ? 1 : std::min(workers, tasks), tasks, [&](Index worker, Index task) {
+    run_tasks(device_, help, alone ? 1 : std::min(workers, tasks), tasks, [&](Index worker, Index task) {
       const Index sequence = task / kv_heads_, kv_head = task % kv_heads_;
       const Index first = plan_.first_piece(sequence), pieces = plan_.first_piece(sequence + 1) - first;
       if (pieces == 0) return;

@@ -209,8 +209,8 @@ class BlockPool {
     const Index tasks = (detail::ceil_div(length, window) - first_window) * shape_.kv_heads;
     const Index workers = detail::worker_count(device, tasks);
     const Index bytes = summary_row_bytes();
-    const detail::Scratch<Device> scratch(device, &workspace_, workers * bytes);
-    detail::run_tasks(device, workers, tasks, [&](Index worker, Index task) {
+    detail::Scratch<Device> scratch(device, &workspace_, workers * bytes);
+    detail::run_tasks(device, scratch.help(), workers, tasks, [&](Index worker, Index task) {
       auto* const row = reinterpret_cast<Scalar*>(scratch.data() + worker * bytes);
       const Index head = task % shape_.kv_heads;
       const auto make = [&](Index first, Index last, Scalar* place) {

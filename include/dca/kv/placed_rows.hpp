@@ -138,8 +138,8 @@ void store_tokens(const Device& device, Workspace& workspace, const PlacedKeys<P
   const Index count = rows.key.shape[1];
   const Index tasks = ceil_div(count, rows_per_task), workers = worker_count(device, tasks);
   const Index bytes = Store::bytes(placed, shape);
-  const Scratch<Device> scratch(device, &workspace, workers * bytes);
-  run_tasks(device, workers, tasks, [&](Index worker, Index task) {
+  Scratch<Device> scratch(device, &workspace, workers * bytes);
+  run_tasks(device, scratch.help(), workers, tasks, [&](Index worker, Index task) {
     Arena arena(scratch.data() + worker * bytes);
     Store store(placed, shape, arena);
     for (Index r = task * rows_per_task; r < std::min(count, (task + 1) * rows_per_task); ++r) {
