@@ -1,4 +1,7 @@
 // Queries that choose among the keys of distant chunks.
+#include <stdexcept>
+
+#include "support/busy_pools.hpp"
 #include "support/catch.hpp"
 #include "support/selecting.hpp"
 
@@ -10,15 +13,16 @@ namespace {
 
 constexpr dca::ChunkConfig chunks{90, 20};
 
-/// A user's own policy: every `step`th block, by place alone. It throws where there is no step.
+/// A user's own policy: every `step`th block from `first` on, by place alone. It throws where there is no step.
 struct EveryNth {
   Index step;
   Index block;
+  Index first = 0;
   Index block_size() const { return block; }
   Index queries() const { return 33; }
   void choose(const dca::QueryBlock&, dca::BlockSet& set) const {
     if (step == 0) throw std::runtime_error("no step");
-    for (Index b = set.first_block(); b < set.last_block(); ++b) {
+    for (Index b = std::max(first, set.first_block()); b < set.last_block(); ++b) {
       if (b % step == 0) set.add(b);
     }
   }
@@ -231,6 +235,33 @@ TEMPLATE_TEST_CASE("choices and results have the same bits for any number of thr
   }
 }
 
+TEST_CASE("choosing where the pool has no thread to spare ends, with the same bits") {
+  Random random;
+  const auto attention = make_chunked<dca::DualChunkAttention<float>>(chunks, 16);
+  const TopBlocks policy{.keys = 64, .block = 16, .query_block = 40};
+  const Inputs<float> in({2, 200, 700, 2, 1, 16, 16}, random);
+  const auto expected = select(attention, in, policy);
+  CHECK(wrong_in_busy_pools([&](const Eigen::ThreadPoolDevice& device) {
+          const auto actual = select(attention, in, policy, {}, device);
+          return same_bits(actual.outputs, expected.outputs) && same_bits(actual.skipped, expected.skipped);
+        }) == "");
+}
+
+TEST_CASE("what a policy throws on whichever thread comes out of the call, and the next one is right") {
+  Random random;
+  const auto attention = make_chunked<dca::DualChunkAttention<float>>(chunks, 16);
+  const Inputs<float> in({2, 300, 700, 4, 2, 16, 16}, random);
+  const auto expected = select(attention, in, EveryNth{3, 16});
+  Eigen::ThreadPool pool(3);
+  const Eigen::ThreadPoolDevice device(&pool, 4);
+  dca::Workspace workspace;
+  for (int call = 0; call < 20; ++call) {
+    CHECK_THROWS_WITH(select(attention, in, EveryNth{0, 16}, {.workspace = &workspace}, device), "no step");
+    CHECK(
+        same_bits(select(attention, in, EveryNth{3, 16}, {.workspace = &workspace}, device).outputs, expected.outputs));
+  }
+}
+
 TEMPLATE_TEST_CASE("a key that is NaN is visited, and its NaN arrives", "", float, double) {
   Random random;
   const auto attention = make_chunked<dca::DualChunkAttention<TestType>>(chunks, 16);
@@ -300,6 +331,98 @@ TEST_CASE("the inter-chunk functor alone takes a policy, and its state merges") 
   dca::merge(Eigen::DefaultDevice{}, std::span<const dca::PartialState<const float>>(states),
              dca::PartialState<float>{merged.out_view(), merged.lse_view()});
   CHECK(largest_error(merged.out, to_array(expected.outputs.out, in.out_shape())) < 1e-5);
+}
+
+TEST_CASE("queries that chose nothing have the state of no keys, and merge as such") {
+  constexpr float infinity = std::numeric_limits<float>::infinity();
+  const auto inter = make_chunked<dca::InterChunkAttention<float>>(chunks, 16);
+  for (const Index q_len : {1, 8, 500}) {
+    Random random(static_cast<std::uint64_t>(q_len));
+    const Inputs<float> in({2, q_len, 2500, 2, 1, 16, 16}, random);
+    const Operands<float> x = in.operands();
+    for (const Index first : {35, 1000}) {  // some find their first block there, or none does
+      const EveryNth policy{1, 64, first};
+      Outputs<float> far(in), merged(in);
+      std::vector<float> skipped(far.lse.size());
+      std::vector<dca::ChosenBlocks> chosen;
+      inter(Eigen::DefaultDevice{}, x.query, x.key, x.value, far.out_view(),
+            {.lse = far.lse_view(), .skipped = dca::contiguous(skipped.data(), in.lse_shape()), .chosen = &chosen},
+            policy);
+      for (const auto& [query, blocks] : chosen) {
+        if (!blocks.empty()) continue;
+        for (Index i = query.queries.first; i < query.queries.last; ++i) {
+          for (Index head = 0; head < 2; ++head) {
+            const Index row = ((query.sequence + 1) * q_len - 2500 + i) * 2 + head;
+            CHECK(far.lse[static_cast<std::size_t>(row)] == -infinity);
+            CHECK(skipped[static_cast<std::size_t>(row)] == 1.0F);
+            for (Index d = 0; d < 16; ++d) REQUIRE(far.out[static_cast<std::size_t>(row * 16 + d)] == 0.0F);
+          }
+        }
+      }
+      CHECK(std::none_of(far.out.begin(), far.out.end(), [](float value) { return std::isnan(value); }));
+      const bool none = std::all_of(far.lse.begin(), far.lse.end(), [](float lse) { return lse == -infinity; });
+      CHECK(none == (first == 1000));
+      const auto expected = select(make_chunked<dca::DualChunkAttention<float>>(chunks, 16), in, policy);
+      auto near = run(make_chunked<dca::SuccessiveChunkAttention<float>>(chunks, 16), in);
+      auto own = run(make_chunked<dca::IntraChunkAttention<float>>(chunks, 16), in);
+      const dca::PartialState<const float> states[] = {
+          {far.out_view(), far.lse_view()}, {near.out_view(), near.lse_view()}, {own.out_view(), own.lse_view()}};
+      dca::merge(Eigen::DefaultDevice{}, std::span<const dca::PartialState<const float>>(states),
+                 dca::PartialState<float>{merged.out_view(), merged.lse_view()});
+      CHECK(largest_error(merged.out, to_array(expected.outputs.out, in.out_shape())) < 1e-5);
+      CHECK(largest_error(merged.lse, to_array(expected.outputs.lse, in.lse_shape())) < 1e-5);
+    }
+  }
+}
+
+TEMPLATE_TEST_CASE("a query that is not finite leaves its neighbours their choice", "", float, double) {
+  constexpr TestType nan = std::numeric_limits<TestType>::quiet_NaN(),
+                     infinity = std::numeric_limits<TestType>::infinity();
+  const auto attention = make_chunked<dca::DualChunkAttention<TestType>>(chunks, 16);
+  const TopBlocks policy{.keys = 96, .block = 16, .query_block = 64};
+  for (const Index q_len : {6, 130}) {
+    Random random(static_cast<std::uint64_t>(q_len));
+    Inputs<TestType> in({1, q_len, 700, 2, 1, 16, 16}, random, 2.0);
+    const Index row = 2 * (q_len / 2) + 1;  // of one head
+    const auto features = in.query.begin() + row * 16;
+    std::fill_n(features, 16, TestType{0});
+    const auto expected = select(attention, in, policy);
+    for (const TestType value : {nan, infinity, -infinity}) {
+      for (const Index count : {1, 16}) {
+        std::fill_n(features, 16, TestType{1});
+        std::fill_n(features, count, value);
+        const auto actual = select(attention, in, policy);
+        INFO("q_len " << q_len << " value " << value << " in features " << count);
+        REQUIRE(actual.chosen.size() == expected.chosen.size());
+        for (std::size_t k = 0; k < actual.chosen.size(); ++k) {
+          CHECK(actual.chosen[k].blocks == expected.chosen[k].blocks);
+        }
+        Outputs<TestType> others = actual.outputs, rest = expected.outputs;
+        CHECK(std::all_of(others.out.begin() + row * 16, others.out.begin() + (row + 1) * 16,
+                          [](TestType x) { return std::isnan(x); }));
+        CHECK(std::isnan(others.lse[static_cast<std::size_t>(row)]));
+        for (Outputs<TestType>* outputs : {&others, &rest}) {
+          std::fill_n(outputs->out.begin() + row * 16, 16, TestType{0});
+          outputs->lse[static_cast<std::size_t>(row)] = TestType{0};
+        }
+        CHECK(same_bits(others, rest));
+      }
+    }
+  }
+}
+
+TEMPLATE_TEST_CASE("a query whose bounds overflow leaves its neighbours their choice", "", float, double) {
+  Random random;
+  const auto attention = make_chunked<dca::DualChunkAttention<TestType>>(chunks, 0);
+  Inputs<TestType> in({1, 60, 700, 1, 1, 16, 16}, random, 0.1);
+  for (Index d = 0; d < 16; ++d) {
+    in.key[static_cast<std::size_t>(333 * 16 + d)] = d % 2 == 0 ? 24 : -24;
+    for (Index row = 0; row < 60; ++row) in.query[static_cast<std::size_t>(row * 16 + d)] = d % 2 == 0 ? 5 : -5;
+    in.query[static_cast<std::size_t>(40 * 16 + d)] = std::numeric_limits<TestType>::max() / 2;
+  }
+  for (const auto& [query, blocks] : select(attention, in, TopBlocks{.keys = 96, .block = 32}).chosen) {
+    CHECK(std::find(blocks.begin(), blocks.end(), 333 / 32) != blocks.end());
+  }
 }
 
 TEST_CASE("what cannot be a policy's numbers is refused by name, with nothing written") {

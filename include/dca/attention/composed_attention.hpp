@@ -49,9 +49,9 @@ class ComposedAttention {
   /// row r stands at absolute position q_offset + r, key j at j. Runs on any Eigen CPU device, with scratch from its
   /// allocator; the same bits for any number of threads and any batch.
   /// Throws std::invalid_argument for arguments that do not fit together, std::bad_alloc without scratch; nothing is
-  /// written then. q_len 0 does nothing. The call may come from inside the device's pool: it waits for no thread that has
-  /// not begun to help. What a part, source or policy of the caller's throws, on whichever thread, comes out of the call
-  /// when all are done: a policy's with nothing written, otherwise with some rows of out, lse and skipped, and others not.
+  /// written then. q_len 0 does nothing. The call may come from inside the device's pool: it waits for no thread that
+  /// has not begun to help. What a part, source or policy of the caller's throws, on whichever thread, comes out of the
+  /// call when all are done: a policy's with nothing written, otherwise with some rows of out, lse and skipped.
   ///
   /// With a policy as `selection`, queries visit only the keys that it chooses of the composition's selectable part
   /// (InterChunk), and all those of the others: an approximation, exact for what is visited. See BlockSelection.

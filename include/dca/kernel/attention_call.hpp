@@ -78,11 +78,11 @@ struct AttentionCall {
     return x.data + run.batch * x.strides[0] + (run.first + token) * x.strides[1] + head * x.strides[2];
   }
 
-  /// Normalises the sums [v_head_dim] of a row, and writes them and the row's lse. A row that sees no keys gives 0 and
-  /// -inf; one whose logits are all -inf has no softmax, and gives NaN.
+  /// Normalises the sums [v_head_dim] of a row, and writes them and the row's lse. A row that visits no keys gives 0
+  /// and -inf; one whose logits are all -inf has no softmax, and gives NaN.
   void write_row(const QueryRun& run, Index token, Index head, const T* sums, RowSoftmax<T> softmax,
-                 bool sees_keys) const {
-    const auto [weight, log_sum] = finish(head, softmax, sees_keys);
+                 bool visits) const {
+    const auto [weight, log_sum] = finish(head, softmax, visits);
     O* const place = out_row(run, token, head);
     write_scaled(sums, weight, out.shape[3], place);
     if (lse.data != nullptr) *row_of(lse, run, token, head) = static_cast<T>(log_sum);
@@ -104,10 +104,10 @@ struct AttentionCall {
     return 1.0 / (1.0 + std::exp2(visited_log2 - skipped_log2));
   }
 
-  Finished finish(Index head, RowSoftmax<T> softmax, bool sees_keys) const {
+  Finished finish(Index head, RowSoftmax<T> softmax, bool visits) const {
     if (softmax.total == T{0}) {
       const double nan = std::numeric_limits<double>::quiet_NaN();
-      return sees_keys ? Finished{static_cast<T>(nan), nan} : Finished{T{0}, -std::numeric_limits<double>::infinity()};
+      return visits ? Finished{static_cast<T>(nan), nan} : Finished{T{0}, -std::numeric_limits<double>::infinity()};
     }
     const auto max = static_cast<double>(softmax.max);
     double denominator = static_cast<double>(softmax.total);

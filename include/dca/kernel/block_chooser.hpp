@@ -12,21 +12,23 @@
 namespace dca::detail {
 
 /// blocks[b].importance += the sum over lanes, each times its `weight`, of the softmax over blocks of scores
-/// [count][lanes], which are replaced.
+/// [count][lanes], which are replaced. Scores that overflow are as large as can be; blocks whose importance is NaN stay
+/// out.
 template <class T, int Vectors>
 void add_importance(T* scores, Index count, const T* weight, RankedBlock<T>* blocks) {
   constexpr int size = packet_size<T>, stride = Vectors * size;
   alignas(64) T most[stride], factor[stride]{}, max[stride], total[stride]{};
-  constexpr T lowest = -std::numeric_limits<T>::infinity();
+  constexpr T lowest = -std::numeric_limits<T>::infinity(), largest = std::numeric_limits<T>::max();
   for (Index b = 0; b < count; ++b) {
-    Packet<T> zeros = broadcast(T{0});  // x - x is 0 for finite x, NaN otherwise
+    if (std::isnan(blocks[b].importance)) {
+      std::fill_n(scores + b * stride, stride, lowest);
+      continue;
+    }
     unroll<Vectors>([&](auto v) {
       T* const place = scores + b * stride + v * size;
-      const Packet<T> x = load(place), zero = ei::psub(x, x);
-      store(place, ei::pselect(ei::pcmp_eq(zero, broadcast(T{0})), x, broadcast(lowest)));
-      zeros = ei::padd(zeros, zero);
+      const Packet<T> x = load(place), known = ei::pselect(ei::pcmp_eq(x, x), x, broadcast(largest));
+      store(place, ei::pmax(ei::pmin(known, broadcast(largest)), broadcast(-largest)));
     });
-    blocks[b].importance += ei::predux(zeros);
   }
   std::fill_n(max, stride, lowest);
   largest_logits<T, Vectors>(scores, count, most);
@@ -106,7 +108,9 @@ class BlockChooser {
       for (Index b = 0; b < count; ++b) blocks_[b] = {T{0}, first + b};
       // The last block may not be complete, in its summary or in the range: it is the nearest, and needs no estimate.
       for_each_panel(query, [&](auto vectors, KeyRange) {
-        score<vectors>(query, {first, first + count - 1}, static_cast<T>(selection_.optimism()));
+        leave_out_unknown(vectors * packet_size<T>);
+        score<vectors>(query, {first, first + count - 1}, static_cast<T>(selection_.optimism()),
+                       [&](Index b) { blocks_[b - first].importance = std::numeric_limits<T>::quiet_NaN(); });
         add_importance<T, vectors>(scores_, count - 1, weight_, blocks_);
       });
       for (Index b = 0; b < count; ++b) {
@@ -124,7 +128,7 @@ class BlockChooser {
     const Index first = set.first_block(), count = set.last_block() - first;
     for_each_panel(query, [&](auto vectors, KeyRange rows) {
       constexpr int lanes = vectors * packet_size<T>;
-      score<vectors>(query, {first, first + count}, T{1});
+      score<vectors>(query, {first, first + count}, T{1}, [](Index) {});
       for (Index b = 0; b < count; ++b) {
         const KeyRange keys =
             intersection(query.keys, {(first + b) * set.block_size(), (first + b + 1) * set.block_size()});
@@ -160,10 +164,24 @@ class BlockChooser {
     }
   }
 
+  /// Queries of the panel at work that are not finite have nothing to choose by: they ask for nothing and count for
+  /// nothing, or they would take their neighbours' choice away.
+  void leave_out_unknown(Index lanes) {
+    T zero[panel_rows<T>]{};  // 0 * x is 0 for finite x, NaN otherwise
+    for (Index d = 0; d < head_dim_; ++d) {
+      for (Index lane = 0; lane < lanes; ++lane) zero[lane] += T{0} * queries_[d * lanes + lane];
+    }
+    for (Index lane = 0; lane < lanes; ++lane) {
+      if (zero[lane] == T{0}) continue;
+      for (Index d = 0; d < 2 * head_dim_; ++d) queries_[d * lanes + lane] = T{0};
+      weight_[lane] = T{0};
+    }
+  }
+
   /// Logits of the panel's queries for blocks [blocks.first, blocks.last), the bounds where optimism is 1: scores_
-  /// [blocks][lanes].
-  template <int Vectors>
-  void score(const QueryBlock& query, KeyRange blocks, T optimism) {
+  /// [blocks][lanes]. Calls unknown(block) where keys are not finite.
+  template <int Vectors, class Unknown>
+  void score(const QueryBlock& query, KeyRange blocks, T optimism, const Unknown& unknown) {
     constexpr Index lanes = Vectors * packet_size<T>;
     alignas(64) T most[lanes];  // nobody asks
     for (Index first = blocks.first; first < blocks.last; first += key_tile) {
@@ -172,10 +190,13 @@ class BlockChooser {
         summaries_.read(query.sequence, query.kv_head, first + b, summary_);
         const T *const mean = summary_, *const least = mean + head_dim_, *const largest = least + head_dim_;
         T* const bound = bounds_ + b * 2 * head_dim_;
+        T zero{0};  // as above
         for (Index d = 0; d < head_dim_; ++d) {
           bound[d] = optimism * T{0.5} * (largest[d] + least[d]) + (T{1} - optimism) * mean[d];
           bound[head_dim_ + d] = optimism * T{0.5} * (largest[d] - least[d]);
+          zero += T{0} * (bound[d] + bound[head_dim_ + d]);
         }
+        if (zero != T{0}) unknown(first + b);
       }
       multiply_keys<T, Vectors>(bounds_, count, 2 * head_dim_, queries_, scores_ + (first - blocks.first) * lanes, most,
                                 [] {});

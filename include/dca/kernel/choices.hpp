@@ -138,4 +138,17 @@ class BlockChoices {
   std::uint64_t* sets_ = nullptr;
 };
 
+/// Whether the query at `position` visits any key through Part: of those that it sees, what was chosen counts.
+template <class Part, class Choices, class Layout>
+bool visits_keys([[maybe_unused]] const Choices& choices, const Layout& layout, [[maybe_unused]] Index sequence,
+                 [[maybe_unused]] Index kv_head, Index position) {
+  const KeyRange seen = Part::keys(layout, position);
+  if constexpr (Choices::template selects<Part>) {
+    if (seen.empty()) return false;
+    return !choices.set(choices.group_of(sequence, position), kv_head, seen).first_run(seen).empty();
+  } else {
+    return !seen.empty();
+  }
+}
+
 }  // namespace dca::detail

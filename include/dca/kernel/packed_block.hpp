@@ -252,9 +252,10 @@ class PackedBlock {
 
   void write_row(Index row, Index lane, const T* sums) {
     // Only a row without a sum needs to be asked.
-    const bool sees_keys =
-        state_.total[lane] == T{0} && (!Parts::keys(params_.chunks, query_.position(row)).empty() || ...);
-    call_.write_row(run_, row / group_, head_of(row), sums, {state_.max[lane], state_.total[lane]}, sees_keys);
+    const bool visits =
+        state_.total[lane] == T{0} &&
+        (visits_keys<Parts>(choices_, params_.chunks, sequence_, kv_head_, query_.position(row)) || ...);
+    call_.write_row(run_, row / group_, head_of(row), sums, {state_.max[lane], state_.total[lane]}, visits);
   }
 
   Index head_of(Index row) const { return kv_head_ * group_ + row % group_; }

@@ -135,9 +135,10 @@ class TileLoop {
       const Index rows = run.count * group_;
       for (Index row = 0; row < rows; ++row) {
         const RowSoftmax<T> softmax = merge_row(first, pieces, kv_head, rows, row, sums);
-        const bool sees_keys =
-            softmax.total == T{0} && (!Parts::keys(params_.chunks, run.position + row / group_).empty() || ...);
-        call_.write_row(run, row / group_, kv_head * group_ + row % group_, sums, softmax, sees_keys);
+        const bool visits = softmax.total == T{0} && (visits_keys<Parts>(choice_.choices(), params_.chunks, sequence,
+                                                                         kv_head, run.position + row / group_) ||
+                                                      ...);
+        call_.write_row(run, row / group_, kv_head * group_ + row % group_, sums, softmax, visits);
       }
     });
   }

@@ -119,7 +119,8 @@ concept PlaceSelection = requires(const Selection& selection, const QueryBlock& 
 /// A policy that chooses by estimates, likewise: choose(query, blocks, set), where `blocks` are all blocks to choose
 /// from in ascending order, and may be reordered. A block's importance is the sum over the queries of the softmax, over
 /// all blocks, of one logit for each: the largest that a key within the bounds of the block's keys could have where
-/// optimism() is 1, that of the keys' mean where it is 0, and between them otherwise.
+/// optimism() is 1, that of the keys' mean where it is 0, and between them otherwise. Queries that are not finite do
+/// not count; the importance of a block whose keys are not is infinite.
 template <class Selection, class T>
 concept RankSelection = requires(const Selection& selection, const QueryBlock& query, BlockSet& set) {
   { selection.block_size() } -> std::same_as<Index>;
