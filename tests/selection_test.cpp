@@ -28,6 +28,20 @@ struct EveryNth {
   }
 };
 
+/// A user's own policy: every block, adding up what estimates there are.
+struct Sum {
+  double* importance;
+  Index block_size() const { return 16; }
+  Index queries() const { return 64; }
+  double optimism() const { return 1.0; }
+  void choose(const dca::QueryBlock&, std::span<dca::RankedBlock<float>> blocks, dca::BlockSet& set) const {
+    for (const auto& [estimate, block] : blocks) {
+      if (std::isfinite(estimate)) *importance += static_cast<double>(estimate);
+      set.add(block);
+    }
+  }
+};
+
 /// A result against the definition with the choice that it reports.
 template <class T, class Selection>
 std::string check(const Inputs<T>& in, dca::ChunkConfig config, const Selection& selection) {
@@ -408,6 +422,20 @@ TEMPLATE_TEST_CASE("a query that is not finite leaves its neighbours their choic
         CHECK(same_bits(others, rest));
       }
     }
+  }
+}
+
+TEST_CASE("estimates add up to the number of queries that are finite") {
+  Random random;
+  const auto inter = make_chunked<dca::InterChunkAttention<float>>(chunks, 16);
+  Inputs<float> in({1, 40, 700, 1, 1, 16, 16}, random);  // of one chunk
+  for (const double finite : {40.0, 39.0, 38.0}) {
+    double importance = 0;
+    Outputs<float> outputs(in);
+    const Operands<float> x = in.operands();
+    inter(Eigen::DefaultDevice{}, x.query, x.key, x.value, outputs.out_view(), {}, Sum{&importance});
+    CHECK(importance == Approx(finite).epsilon(1e-5));
+    in.query[static_cast<std::size_t>(finite) * 10] = std::numeric_limits<float>::quiet_NaN();
   }
 }
 

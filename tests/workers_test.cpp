@@ -107,6 +107,22 @@ TEST_CASE("helpers who are late for a call help the next, which sends for no oth
   CHECK(pool.tasks.size() == 3);
 }
 
+TEST_CASE("no more helpers come in than a call has workers") {
+  LatePool pool;
+  const DeviceOf<LatePool> device{&pool, 6};
+  HelpDeskOwner owner;
+  runs_of(device, owner, 6, 10);  // five are on their way
+  std::vector<Index> worker_of(10, -1);
+  run_tasks(device, owner, 4, 10, [&](Index worker, Index task) {
+    worker_of[static_cast<std::size_t>(task)] = worker;
+    if (pool.tasks.empty()) return;
+    const Task helper = std::move(pool.tasks.back());  // comes in the middle of this task
+    pool.tasks.pop_back();
+    helper();
+  });
+  CHECK(worker_of == std::vector<Index>{0, 1, 2, 3, 3, 3, 3, 3, 3, 3});
+}
+
 TEST_CASE("helpers from another pool are not waited for either") {
   LatePool pools[2];
   HelpDeskOwner owner;
@@ -127,7 +143,7 @@ TEST_CASE("a pool that runs its tasks at once does all the work in the first") {
 }
 
 TEST_CASE("a pool without memory for its tasks sends fewer helpers, and all is done") {
-  for (const std::size_t room : {0, 1, 3}) {
+  for (const std::size_t room : {std::size_t{0}, std::size_t{1}, std::size_t{3}}) {
     SmallPool pool;
     pool.room = room;
     const DeviceOf<SmallPool> device{&pool, 4};
