@@ -126,10 +126,10 @@ TEST_CASE("no more helpers come in than a call has workers") {
 TEST_CASE("helpers from another pool are not waited for either") {
   LatePool pools[2];
   HelpDeskOwner owner;
-  for (int call = 0; call < 4; ++call) {
+  for (std::size_t call = 0; call < 4; ++call) {
     LatePool& pool = pools[call % 2];
     CHECK(runs_of(DeviceOf<LatePool>{&pool, 3}, owner, 3, 5) == std::vector<int>(5, 1));
-    CHECK(pool.tasks.size() == (call < 2 ? 2 : 2 * static_cast<std::size_t>(call / 2 + 1)));
+    CHECK(pool.tasks.size() == (call < 2 ? 2 : 2 * (call / 2 + 1)));
   }
   for (LatePool& pool : pools) pool.run();
 }

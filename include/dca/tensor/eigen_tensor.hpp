@@ -3,6 +3,7 @@
 
 #include <Eigen/Core>
 #include <unsupported/Eigen/CXX11/Tensor>
+#include <utility>
 
 #include "dca/tensor/tensor_view.hpp"
 
@@ -25,7 +26,11 @@ auto view_outermost_first(Tensor& tensor) {
     if constexpr (rank == 4) return Extents{0, 0, 0, 0};
   }();
   const auto& sizes = tensor.dimensions();
-  for (int k = 0; k < rank; ++k) shape[k] = sizes[static_cast<std::size_t>(is_row_major<Tensor> ? k : rank - 1 - k)];
+  // By constants: sizes known at compile time count by another type than others.
+  const auto fill = [&]<int... k>(std::integer_sequence<int, k...>) {
+    ((shape[k] = sizes[is_row_major<Tensor> ? k : rank - 1 - k]), ...);
+  };
+  fill(std::make_integer_sequence<int, rank>{});
   return contiguous<Element>(tensor.data(), shape);
 }
 
