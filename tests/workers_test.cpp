@@ -14,9 +14,10 @@ namespace {
 
 using Task = std::function<void()>;
 
-/// Keeps its tasks for later.
+/// Keeps its tasks for later; none is dropped.
 struct LatePool {
-  std::vector<Task> tasks;
+  std::vector<Task> tasks{};
+  ~LatePool() { run(); }
   void Schedule(Task task) { tasks.push_back(std::move(task)); }
   void run() {
     for (const Task& task : std::exchange(tasks, {})) task();
