@@ -88,9 +88,10 @@ void check_token(const Tokens& tokens, const dca::RowRun<K>& key, const dca::Row
   auto wanted = tokens.row(at.token, head, true);
   if (rotates)
     wanted = dca_test::reference::rotated(wanted.data(), tokens.shape.head_dim, rope, at.position % chunk_len);
-  check_stored<K>(read_row<K>(key, features, rope.inv_freq.size(), rotates && tokens.interleaved), wanted,
+  const bool apart = rotates && tokens.interleaved;
+  check_stored<K>(read_row<K>(key, features), reordered(wanted, rope.inv_freq.size(), apart, true),
                   rotates ? 1e-6 : 0.0);
-  check_stored<V>(read_row<V>(value, static_cast<std::size_t>(tokens.shape.v_head_dim), 0, false),
+  check_stored<V>(read_row<V>(value, static_cast<std::size_t>(tokens.shape.v_head_dim)),
                   tokens.row(at.token, head, false), 0);
 }
 

@@ -13,7 +13,7 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = ROOT / "build" / "fuzz"
-MOST_BYTES = {"cache": 512, "merge": 256, "gguf": 4096, "tokenizer": 1024, "chat_template": 1024}
+MOST_BYTES = {"operator": 256, "cache": 512, "merge": 256, "gguf": 4096, "tokenizer": 1024, "chat_template": 1024}
 MOST_FINDINGS = 20
 STATUS = re.compile(r"#(\d+)\s+\w+.* cov: (\d+) ft: (\d+)(?: corp: (\d+))?")
 
@@ -57,7 +57,7 @@ def run_once(target, seconds, result, progress):
             executions = int(status[1])
             result["coverage"] = int(status[2])
             result["features"] = int(status[3])
-            if " INITED " in line:
+            if "INITED" in line:
                 result.setdefault("coverage_at_first", int(status[2]))
             progress.show(target, f"{result['executions'] + executions} runs, coverage {status[2]}")
         if line.startswith("stat::number_of_executed_units"):

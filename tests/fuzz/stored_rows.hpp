@@ -39,26 +39,35 @@ double storage_step(double size) {
   return 0;
 }
 
-/// A row as it can be read, in the order of `wanted`: pairs put apart by the cache are brought together again.
+/// A row in the order in which it lies.
 template <class E>
-std::vector<double> read_row(const dca::RowRun<E>& run, std::size_t features, std::size_t pairs, bool interleaved) {
+std::vector<double> read_row(const dca::RowRun<E>& run, std::size_t features) {
   require(run.count >= 1, "a run without rows");
-  std::vector<double> stored(features), row;
+  std::vector<double> stored(features);
   dca::RowStorage<E>::decode(run.data, static_cast<Index>(features), stored.data());
-  row = stored;
+  return stored;
+}
+
+/// Rotated rows lie with the first features of all pairs in front, then the second ones: from there to the order of the
+/// pairing, or the way back.
+inline std::vector<double> reordered(const std::vector<double>& row, std::size_t pairs, bool interleaved,
+                                     bool to_storage) {
+  std::vector<double> other = row;
   for (std::size_t m = 0; interleaved && m < pairs; ++m) {
-    row[2 * m] = stored[m];
-    row[2 * m + 1] = stored[pairs + m];
+    for (std::size_t k = 0; k < 2; ++k) {
+      const std::size_t apart = m + k * pairs, together = 2 * m + k;
+      other[to_storage ? apart : together] = row[to_storage ? together : apart];
+    }
   }
-  return row;
+  return other;
 }
 
 /// Whether a stored row is `wanted`, but for what storing as E rounds and for `error` of the row's norm in rotation.
 template <class E>
 void check_stored(const std::vector<double>& stored, const std::vector<double>& wanted, double error) {
   double norm = 0;
-  for (const double x : wanted) norm += x * x;
-  const double turned = error * std::sqrt(std::isfinite(norm) ? norm : 0.0);
+  for (const double x : wanted) norm += std::isfinite(x) ? x * x : 0.0;
+  const double turned = error * std::sqrt(norm);
   for (std::size_t d = 0; d < wanted.size(); ++d) {
     const double size = largest_of_group<E>(wanted, d);
     if (!std::isfinite(size)) {

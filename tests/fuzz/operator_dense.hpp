@@ -1,0 +1,95 @@
+// One call on tensors: refused with nothing written, or right.
+#pragma once
+
+#include "fuzz/operator_arguments.hpp"
+#include "fuzz/operator_check.hpp"
+
+namespace dca_fuzz {
+
+/// Outputs of a call in memory of their own.
+template <class T, class O>
+struct Results {
+  Strided<O> out;
+  Strided<T> lse;
+
+  Results(Bytes& bytes, const Sizes& s)
+      : out(bytes, {s.batch, s.q_len, s.heads, s.v_head_dim}), lse(bytes, {s.batch, s.q_len, s.heads}) {}
+
+  void require_untouched(const std::string& why) const {
+    require(out.untouched() && lse.untouched(), "written although refused: " + why);
+  }
+  void require_gaps_untouched() const {
+    require(out.gaps_untouched() && lse.gaps_untouched(), "written between the elements");
+  }
+};
+
+/// Spoils the arguments, where the bytes say so, and returns whether: the call is refused then, and writes nothing.
+template <class T, class E, class O, class Call>
+bool spoiled(Bytes& bytes, Arguments<T, E, O> arguments, const Results<T, O>& results, const Call& call) {
+  if (!bytes.one_in(4)) return false;
+  const std::string what = Spoiler<T, E, O>(bytes, arguments).spoil();
+  if (what.empty()) return true;
+  require(refuses([&] { call(arguments); }), "not refused: " + what);
+  results.require_untouched(what);
+  return true;
+}
+
+template <class T>
+std::vector<T> sinks_of(const Case& c) {
+  return std::vector<T>(c.sinks.begin(), c.sinks.end());
+}
+
+/// A problem on tensors of E with results of O. call(arguments) runs the operator; `threaded` does so on threads, or is
+/// nullptr; positions(b, kv_head) are the definition's.
+template <class T, class E, class O, class Call, class Threaded, class Positions>
+void check_dense(Bytes& bytes, Case c, const Call& call, const Threaded& threaded, const Positions& positions,
+                 double largest_position) {
+  Sizes& s = c.sizes;
+  s.batch = bytes.pick<Index>({1, 1, 1, 2, 3, 0});
+  s.kv_len = length_of_tokens(bytes, 0, 2000);
+  s.q_len = query_count(bytes, s);
+  const Index last = s.kv_len - s.q_len;
+  if (bytes.one_in(2)) c.q_offset = bytes.one_in(2) ? last : bytes.integer(0, last);
+  trying(c.text());
+  const Numbers numbers = numbers_of<E>(bytes, c, s);
+
+  Strided<E> query(bytes, numbers.query.shape), key(bytes, numbers.key.shape), value(bytes, numbers.value.shape);
+  query.write(numbers.query);
+  key.write(numbers.key);
+  value.write(numbers.value);
+  Results<T, O> results(bytes, s);
+  const std::vector<T> sinks = sinks_of<T>(c);
+  static dca::Workspace workspace;
+  Arguments<T, E, O> arguments{std::as_const(query).view(),
+                               std::as_const(key).view(),
+                               std::as_const(value).view(),
+                               results.out.view(),
+                               {.q_offset = c.q_offset,
+                                .lse = results.lse.view(),
+                                .sink_logits = sinks,
+                                .workspace = bytes.one_in(2) ? &workspace : nullptr},
+                               s.kv_heads,
+                               last,
+                               s.batch};
+  if (spoiled(bytes, arguments, results, call)) return;
+  call(arguments);
+  results.require_gaps_untouched();
+  require(query.untouched() && key.untouched() && value.untouched(), "an input has changed");
+  const auto out = results.out.read(), lse = results.lse.read();
+  const auto expected = answer(c, numbers, c.first_position(s.q_len, s.kv_len), positions);
+  check_result<T, O>(out, lse, expected, magnitudes_of(c, numbers, largest_position), c.value_gain);
+  if constexpr (!std::is_same_v<Threaded, std::nullptr_t>) {
+    if (!bytes.one_in(3)) return;
+    results.out.clear();
+    results.lse.clear();
+    threaded(arguments);
+    // But for the sign of NaN, which compilers choose.
+    const auto same = [](double a, double b) { return a == b || (std::isnan(a) && std::isnan(b)); };
+    const auto again = results.out.read(), lse_again = results.lse.read();
+    require(std::equal(out.begin(), out.end(), again.begin(), same) &&
+                std::equal(lse.begin(), lse.end(), lse_again.begin(), same),
+            "threads change the result");
+  }
+}
+
+}  // namespace dca_fuzz

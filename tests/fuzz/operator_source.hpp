@@ -1,0 +1,101 @@
+// One call on the keys and values of a source: sequences of different lengths.
+#pragma once
+
+#include <functional>
+
+#include "fuzz/operator_dense.hpp"
+#include "support/attend_source.hpp"
+
+namespace dca_fuzz {
+
+/// A sequence of a call: its own numbers, [1, q_len or kv_len, ...].
+struct Sequence {
+  Sizes sizes;
+  Numbers numbers;
+};
+
+/// Up to `most` sequences; all with as many queries as the first where `even`.
+template <class E>
+std::vector<Sequence> sequences_of(Bytes& bytes, const Case& c, Index most, bool even) {
+  std::vector<Sequence> sequences;
+  const Index count = bytes.one_in(16) ? 0 : bytes.integer(1, most);
+  for (Index k = 0; k < count; ++k) {
+    Sizes s = c.sizes;
+    s.kv_len = length_of_tokens(bytes, 0, 1200);
+    s.q_len = query_count(bytes, s);
+    if (even && k > 0) {
+      s.q_len = sequences.front().sizes.q_len;
+      s.kv_len = std::max(s.kv_len, s.q_len);
+    }
+    Case own = c;
+    own.seed += static_cast<std::uint64_t>(k) * 77;
+    sequences.push_back({s, numbers_of<E>(bytes, own, s)});
+  }
+  return sequences;
+}
+
+/// The queries of all sequences: a batch of them, or one after the other.
+inline Array joined_queries(const std::vector<Sequence>& sequences, const Sizes& s, bool ragged) {
+  Index rows = 0;
+  std::vector<double> data;
+  for (const Sequence& sequence : sequences) {
+    rows += sequence.sizes.q_len;
+    data.insert(data.end(), sequence.numbers.query.data.begin(), sequence.numbers.query.data.end());
+  }
+  const auto count = static_cast<Index>(sequences.size());
+  if (ragged) return {{1, rows, s.heads, s.head_dim}, data};
+  return {{count, count > 0 ? rows / count : 3, s.heads, s.head_dim}, data};
+}
+
+/// Calls an operator of T on a source and checks the result. `keys_as_read` turns the numbers of a sequence into those
+/// that the source holds, and `positions` are the definition's for these.
+template <class T, class Source, class Call, class Read>
+void check_source(Bytes& bytes, const Case& c, const std::vector<Sequence>& sequences, bool ragged,
+                  const Source& source, const Call& call, const Read& keys_as_read,
+                  const reference::PositionMatrix& positions) {
+  const Array queries = joined_queries(sequences, c.sizes, ragged);
+  Sizes whole = c.sizes;
+  whole.batch = queries.shape[0];
+  whole.q_len = queries.shape[1];
+  Strided<T> query(bytes, queries.shape);
+  query.write(queries);
+  Results<T, T> results(bytes, whole);
+  std::vector<Index> starts{0};
+  Index most_offset = std::numeric_limits<Index>::max() - 1;
+  for (const Sequence& s : sequences) {
+    starts.push_back(starts.back() + s.sizes.q_len);
+    most_offset = std::min(most_offset, s.sizes.kv_len - s.sizes.q_len);
+  }
+  std::string lengths;
+  for (const Sequence& s : sequences) {
+    lengths += std::to_string(s.sizes.q_len) + "/" + std::to_string(s.sizes.kv_len) + " ";
+  }
+  trying(c.text() + (ragged ? " ragged " : " sequences ") + lengths);
+  const std::vector<T> sinks = sinks_of<T>(c);
+  Arguments<T, T, T> arguments{std::as_const(query).view(),
+                               {},
+                               {},
+                               results.out.view(),
+                               {.lse = results.lse.view(), .sink_logits = sinks},
+                               source.kv_heads(),
+                               most_offset,
+                               source.sequences()};
+  if (ragged) arguments.options.cu_seqlens = starts;
+  if (spoiled(bytes, arguments, results, [&](const Arguments<T, T, T>& x) { call(source, x); })) return;
+  call(source, arguments);
+  results.require_gaps_untouched();
+  const auto out = results.out.read(), lse = results.lse.read();
+  const Index heads = c.sizes.heads, features = c.sizes.v_head_dim;
+  for (std::size_t k = 0; k < sequences.size(); ++k) {
+    const Numbers numbers = keys_as_read(sequences[k], static_cast<Index>(k));
+    const Sizes& s = sequences[k].sizes;
+    const auto expected = answer(
+        c, numbers, s.kv_len - s.q_len, [&](Index, Index) -> const auto& { return positions; });
+    const auto rows = [&](const std::vector<double>& all, Index width) {
+      return std::vector<double>(all.begin() + starts[k] * heads * width, all.begin() + starts[k + 1] * heads * width);
+    };
+    check_result<T, T>(rows(out, features), rows(lse, 1), expected, magnitudes_of(c, numbers, 1e4), c.value_gain);
+  }
+}
+
+}  // namespace dca_fuzz
