@@ -242,7 +242,7 @@ TEST_CASE("a map may be a temporary") {
   CHECK((view.data == memory.data() && view.shape == Extents{1, 2, 3, 4}));
 }
 
-TEST_CASE("fields that must be given are refused where they are not") {
+TEST_CASE("missing required fields are refused by name") {
   CHECK_THROWS_WITH(dca::ChunkLayout(dca::ChunkConfig{.local_window = 2}), contains("dca: chunk_size: 0"));
   CHECK_THROWS_WITH(dca::ChunkLayout(dca::ChunkConfig{.chunk_size = 6}), contains("dca: local_window: -1"));
   CHECK_THROWS_WITH(dca::TopBlocks{}.check(), contains("dca: TopBlocks keys: -1"));

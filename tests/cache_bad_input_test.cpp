@@ -340,7 +340,7 @@ TEST_CASE("copying from a pool whose keys are placed otherwise") {
   check_copy_refused("dca: other: made for another rotary embedding", pool_of(other(chunks, 10001.0), shape));
   check_copy_refused("dca: other: made for another rotary embedding", pool_of(other(chunks, 10000.0, true), shape));
 }
-TEST_CASE("copying to a block that cannot stand where the other does") {
+TEST_CASE("copying between blocks that start at different places of a summary") {
   check_refused<SummarisedPool>(
       "dca: from: block 1 starts 6 tokens after a multiple of summary_block; must be a "
       "multiple of 4",

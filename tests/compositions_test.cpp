@@ -174,7 +174,7 @@ TEMPLATE_TEST_CASE("positions may be any: a part moved far to either side is wha
   }
 }
 
-TEST_CASE("positions at the ends of what an index holds are nothing to fear") {
+TEST_CASE("results at the lowest and highest positions are finite") {
   Random random;
   const Inputs<float> in({1, 20, 20, 1, 1, 16, 16}, random);
   for (const Index by : {std::numeric_limits<Index>::min(), std::numeric_limits<Index>::max() - 20}) {

@@ -299,8 +299,7 @@ struct Merge : Problem {
 struct Rotate : Problem {
   Rotate() : Problem(5) {}
   void operate() {
-    const std::vector<Index>& at = positions;
-    dca::rotate(rope, std::span<const Index>(at), dca::contiguous(in.query.data(), in.query_shape()));
+    dca::rotate(rope, std::span<const Index>(positions), dca::contiguous(in.query.data(), in.query_shape()));
   }
   void observe(Observation& seen) const { seen << in.query; }
   std::vector<Index> positions{3, 1, 4, 1, 5};
@@ -309,10 +308,10 @@ struct Rotate : Problem {
 
 struct MakeRope : Problem {
   void operate() {
-    pairs = dca::RotaryEmbedding(dca::yarn_frequencies(16, 1e4, {.factor = 4, .trained_window = 64})).rotary_dim();
+    rotary_dim = dca::RotaryEmbedding(dca::yarn_frequencies(16, 1e4, {.factor = 4, .trained_window = 64})).rotary_dim();
   }
-  void observe(Observation& seen) const { seen << pairs; }
-  Index pairs = 0;
+  void observe(Observation& seen) const { seen << rotary_dim; }
+  Index rotary_dim = 0;
 };
 
 }  // namespace

@@ -26,7 +26,7 @@ TEMPLATE_TEST_CASE("denormal values are averaged, not flushed", "", float, doubl
   CHECK(largest_finite(expected.out) > 50 * static_cast<double>(least));
 }
 
-TEMPLATE_TEST_CASE("denormal keys and queries say nothing, and lse is the log of their number", "", float, double) {
+TEMPLATE_TEST_CASE("with denormal keys or queries all keys weigh the same", "", float, double) {
   using T = TestType;
   constexpr T least = std::numeric_limits<T>::denorm_min();
   Random random;

@@ -36,7 +36,7 @@ struct NearPart {
   static KeyRange keys(const Strides& s, Index i) { return {i - i % s.near, i + 1}; }
 };
 
-/// What the panels of a block of rows are, in short; empty where they are as they must be.
+/// The first fault in the panels of a block of rows, or nothing.
 template <class T>
 std::string fault_of(const Strides& strides, QueryRows query, Index first, Index last, const BlockChoices& choices) {
   using Cutter = PanelCutter<T, Strides, FarPart, NearPart>;

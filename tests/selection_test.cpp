@@ -249,7 +249,7 @@ TEMPLATE_TEST_CASE("choices and results have the same bits for any number of thr
   }
 }
 
-TEST_CASE("choosing where the pool has no thread to spare ends, with the same bits") {
+TEST_CASE("choosing in a busy pool ends, with the same bits") {
   Random random;
   const auto attention = make_chunked<dca::DualChunkAttention<float>>(chunks, 16);
   const TopBlocks policy{.keys = 64, .block = 16, .query_block = 40};
@@ -261,7 +261,7 @@ TEST_CASE("choosing where the pool has no thread to spare ends, with the same bi
         }) == "");
 }
 
-TEST_CASE("what a policy throws on whichever thread comes out of the call, and the next one is right") {
+TEST_CASE("a policy's exception on any thread leaves the call, and the next call is right") {
   Random random;
   const auto attention = make_chunked<dca::DualChunkAttention<float>>(chunks, 16);
   const Inputs<float> in({2, 300, 700, 4, 2, 16, 16}, random);
@@ -287,7 +287,7 @@ TEMPLATE_TEST_CASE("a key that is NaN is visited, and its NaN arrives", "", floa
   }
 }
 
-TEST_CASE("what a policy throws the call throws, with nothing written") {
+TEST_CASE("when a policy throws, the call throws and writes nothing") {
   Random random;
   const auto attention = make_chunked<dca::DualChunkAttention<float>>(chunks, 16);
   for (const Index q_len : {1, 300}) {
@@ -305,7 +305,7 @@ TEST_CASE("what a policy throws the call throws, with nothing written") {
   }
 }
 
-TEST_CASE("a set of blocks holds none but those that were added, and asks no other memory") {
+TEST_CASE("a BlockSet holds only blocks that were added, and stays within its words") {
   std::vector<std::uint64_t> words(2, 0);
   dca::BlockSet set(words.data(), 16, {40, 1100});  // blocks 2 to 68
   for (const Index block : {-1000000, -1, 0, 1, 2, 63, 64, 68, 69, 128, 1000000}) set.add(block);

@@ -127,7 +127,7 @@ TEST_CASE("rows decoded by packets are those decoded number by number, of any wi
   check_rows<double, double>(random);
 }
 
-TEST_CASE("results are written rounded to nearest, of any width; infinities and NaN stay") {
+TEST_CASE("results are written rounded to nearest, of any width, and infinities and NaN stay") {
   Random random;
   check_written<float, float>(random);
   check_written<float, Eigen::half>(random);

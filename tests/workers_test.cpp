@@ -1,6 +1,7 @@
 // Calls and the threads that help them: never waited for, never in the way.
-#include <mutex>
+#include <functional>
 #include <stdexcept>
+#include <utility>
 
 #include "support/busy_pools.hpp"
 #include "support/caches.hpp"
@@ -75,7 +76,7 @@ TEST_CASE("each task runs once, on a worker that has no other at the time") {
   }
 }
 
-TEST_CASE("helpers that come late find nothing to do, though all that they could have helped is gone") {
+TEST_CASE("helpers that start after the call has ended do nothing") {
   LatePool pool;
   const DeviceOf<LatePool> device{&pool, 4};
   std::vector<int> runs;
@@ -89,7 +90,7 @@ TEST_CASE("helpers that come late find nothing to do, though all that they could
   CHECK(runs == std::vector<int>(10, 1));
 }
 
-TEST_CASE("helpers who are late for a call help the next, which sends for no others") {
+TEST_CASE("late helpers serve the next call, which schedules no new ones") {
   LatePool pool;
   const DeviceOf<LatePool> device{&pool, 4};
   HelpDeskOwner owner;
@@ -155,7 +156,7 @@ TEST_CASE("a pool without memory for its tasks sends fewer helpers, and all is d
   }
 }
 
-TEST_CASE("what a task throws reaches the caller when nobody is at work any more") {
+TEST_CASE("a task's exception reaches the caller after all workers have stopped") {
   Eigen::ThreadPool pool(3);
   const Eigen::ThreadPoolDevice device(&pool, 4);
   HelpDeskOwner owner;
@@ -187,7 +188,7 @@ TEST_CASE("what a task throws reaches the caller when nobody is at work any more
   }
 }
 
-TEST_CASE("a device that has more threads than its pool works with those there are") {
+TEST_CASE("a device larger than its pool uses the pool's threads") {
   Eigen::ThreadPool none(0), one(1);
   CHECK(dca::detail::worker_count(Eigen::ThreadPoolDevice(&none, 3), 100) == 1);
   CHECK(dca::detail::worker_count(Eigen::ThreadPoolDevice(&one, 5000), 100) == 2);
@@ -197,7 +198,7 @@ TEST_CASE("a device that has more threads than its pool works with those there a
   CHECK(runs_of(device, owner, dca::detail::worker_count(device, 10), 10) == std::vector<int>(10, 1));
 }
 
-TEST_CASE("attention where the pool has no thread to spare ends, with the same bits") {
+TEST_CASE("attention in a busy pool ends, with the same bits") {
   Random random;
   const auto attention = make_chunked<dca::DualChunkAttention<float>>({90, 20}, 16);
   for (const Index q_len : {1, 300}) {
@@ -209,7 +210,7 @@ TEST_CASE("attention where the pool has no thread to spare ends, with the same b
   }
 }
 
-TEST_CASE("a cache where the pool has no thread to spare fills, with the same bits") {
+TEST_CASE("a cache in a busy pool fills, with the same bits") {
   Random random;
   const Inputs<float> in({2, 1, 300, 4, 2, 16, 16}, random);
   const auto attention = make_chunked<dca::DualChunkAttention<float>>({90, 20}, 16);
@@ -229,7 +230,7 @@ TEST_CASE("a cache where the pool has no thread to spare fills, with the same bi
             [&](const Eigen::ThreadPoolDevice& device) { return same_bits(decoded(device), expected); }) == "");
 }
 
-TEST_CASE("states where the pool has no thread to spare merge, with the same bits") {
+TEST_CASE("states in a busy pool merge, with the same bits") {
   Random random;
   const Inputs<double> a({1, 200, 200, 2, 2, 8, 8}, random), b({1, 200, 200, 2, 2, 8, 8}, random);
   const auto state = [](const Inputs<double>& x) {

@@ -172,12 +172,12 @@ class Spoiler {
 
   /// As many heads as kv_heads do not divide, everywhere.
   std::string heads() {
-    const auto set = [](dca::Extents& shape, int k, Index size) { shape[k] = size; };
     const Index heads = x_.query.shape[x_.query.shape.rank() - 2] + 1;
     if (heads % x_.kv_heads == 0) return "";
-    set(x_.query.shape, x_.query.shape.rank() - 2, heads);
-    set(x_.out.shape, x_.out.shape.rank() - 2, heads);
-    if (x_.options.lse.shape.rank() != 0) set(x_.options.lse.shape, x_.options.lse.shape.rank() - 1, heads);
+    dca::Extents &query = x_.query.shape, &out = x_.out.shape, &lse = x_.options.lse.shape;
+    query[query.rank() - 2] = heads;
+    out[out.rank() - 2] = heads;
+    if (lse.rank() != 0) lse[lse.rank() - 1] = heads;
     x_.options.sink_logits = {};
     return std::to_string(heads) + " heads";
   }

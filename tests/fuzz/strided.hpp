@@ -1,10 +1,10 @@
 // Tensors in memory of any layout, with something to notice between the elements.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstring>
 #include <dca/tensor/tensor_view.hpp>
-#include <numeric>
 #include <vector>
 
 #include "fuzz/bytes.hpp"
@@ -85,7 +85,6 @@ class Strided {
     return same_bytes(now, before_);
   }
   void clear() { memory_ = before_; }
-  const std::vector<E>& memory() const { return memory_; }
 
  private:
   static bool same_bytes(const std::vector<E>& a, const std::vector<E>& b) {

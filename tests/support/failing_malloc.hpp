@@ -3,8 +3,8 @@
 
 namespace dca_test {
 
-/// False, with a warning that says so, where allocations cannot be counted: without glibc, or under a sanitizer that
-/// stands before malloc itself.
+/// Where allocations cannot be counted, without glibc or under a sanitizer that stands before malloc itself, skips the
+/// running test and returns false.
 bool allocations_are_counted();
 
 /// Allocations granted or refused so far, on all threads.
