@@ -8,12 +8,6 @@
 namespace dca_fuzz {
 namespace {
 
-template <class Layout>
-dca::AttentionConfig<Layout> config_of(const Case& c, Layout layout) {
-  return {
-      .chunks = layout, .rope = c.ropes().library, .softmax_scale = c.softmax_scale, .logit_softcap = c.logit_softcap};
-}
-
 template <class T>
 std::vector<T> narrowed(const Array& x) {
   return std::vector<T>(x.data.begin(), x.data.end());

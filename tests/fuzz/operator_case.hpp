@@ -44,6 +44,13 @@ struct Case {
   Index first_position(Index q_len, Index kv_len) const { return q_offset.value_or(kv_len - q_len); }
 };
 
+/// The settings of an operator of a composition with this layout.
+template <class Layout>
+dca::AttentionConfig<Layout> config_of(const Case& c, Layout layout) {
+  return {
+      .chunks = layout, .rope = c.ropes().library, .softmax_scale = c.softmax_scale, .logit_softcap = c.logit_softcap};
+}
+
 /// A length in [least, most] of tokens: near one where the kernels cut, or any small one.
 inline Index length_of_tokens(Bytes& bytes, Index least, Index most) {
   const Index edge = bytes.pick<Index>({0, 0, 0, 17, 128, 256, 512, 640, 1024, 1152});

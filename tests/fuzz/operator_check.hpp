@@ -2,6 +2,7 @@
 #pragma once
 
 #include "fuzz/operator_case.hpp"
+#include "fuzz/stored_rows.hpp"
 #include "fuzz/target.hpp"
 #include "support/bounds.hpp"
 #include "support/reference.hpp"
@@ -56,20 +57,12 @@ inline dca_test::Magnitudes magnitudes_of(const Case& c, const Numbers& x, doubl
           largest_position};
 }
 
-/// How far rounding to O may move a number of size x.
-template <class O>
-double rounding(double x) {
-  if constexpr (std::is_same_v<O, Eigen::half>) return x * std::ldexp(1.0, -11) + std::ldexp(1.0, -25);
-  if constexpr (std::is_same_v<O, Eigen::bfloat16>) return x * std::ldexp(1.0, -8);
-  return 0;  // the bound of the arithmetic has it
-}
-
 /// Results of O from arithmetic in T, against the definition. Values are of the size of value_gain.
 template <class T, class O>
 void check_result(const std::vector<double>& out, const std::vector<double>& lse, const reference::Result& expected,
                   const dca_test::Magnitudes& magnitudes, double value_gain) {
   const double size = dca_test::largest_finite(expected.out);
-  const double out_limit = dca_test::weight_bound<T>(magnitudes) * std::max(size, value_gain) + rounding<O>(size);
+  const double out_limit = dca_test::weight_bound<T>(magnitudes) * std::max(size, value_gain) + storage_step<O>(size);
   const double out_error = dca_test::largest_error(out, expected.out);
   require(out_error <= out_limit, "out off by " + std::to_string(out_error) + ", allowed " + std::to_string(out_limit));
   const double lse_limit = dca_test::lse_bound<T>(magnitudes, dca_test::largest_finite(expected.lse));

@@ -23,20 +23,58 @@ struct Results {
   }
 };
 
-/// Spoils the arguments, where the bytes say so, and returns whether: the call is refused then, and writes nothing.
-template <class T, class E, class O, class Call>
-bool spoiled(Bytes& bytes, Arguments<T, E, O> arguments, const Results<T, O>& results, const Call& call) {
+/// The tensors of one call: inputs with the numbers of a case, results to be written.
+template <class T, class E, class O>
+struct DenseProblem {
+  Case c;
+  Numbers numbers;
+  Strided<E> query, key, value;
+  Results<T, O> results;
+  std::vector<T> sinks;
+  Arguments<T, E, O> arguments{};
+
+  DenseProblem(Bytes& bytes, const Case& given)
+      : c(given),
+        numbers(numbers_of<E>(bytes, c, c.sizes)),
+        query(bytes, numbers.query.shape),
+        key(bytes, numbers.key.shape),
+        value(bytes, numbers.value.shape),
+        results(bytes, c.sizes),
+        sinks(c.sinks.begin(), c.sinks.end()) {
+    query.write(numbers.query);
+    key.write(numbers.key);
+    value.write(numbers.value);
+    arguments = {std::as_const(query).view(),
+                 std::as_const(key).view(),
+                 std::as_const(value).view(),
+                 results.out.view(),
+                 {.q_offset = c.q_offset, .lse = results.lse.view(), .sink_logits = sinks},
+                 c.sizes.kv_heads,
+                 c.sizes.kv_len - c.sizes.q_len,
+                 c.sizes.batch};
+  }
+  DenseProblem(const DenseProblem&) = delete;  // the arguments are views
+  DenseProblem& operator=(const DenseProblem&) = delete;
+
+  void require_inputs_untouched() const {
+    require(query.untouched() && key.untouched() && value.untouched(), "an input has changed");
+  }
+  void require_untouched(const std::string& why) const {
+    require_inputs_untouched();
+    results.require_untouched(why);
+  }
+};
+
+/// Spoils the arguments, where the bytes say so and find a way. Returns whether: the call is refused then, and
+/// require_untouched(what) says that nothing was written.
+template <class T, class E, class O, class Call, class Require>
+bool spoiled(Bytes& bytes, Arguments<T, E, O> arguments, const Call& call, const Require& require_untouched) {
   if (!bytes.one_in(4)) return false;
   const std::string what = Spoiler<T, E, O>(bytes, arguments).spoil();
-  if (what.empty()) return true;
+  if (what.empty()) return false;
   require(refuses([&] { call(arguments); }), "not refused: " + what);
-  results.require_untouched(what);
+  require_untouched(what);
   return true;
-}
-
-template <class T>
-std::vector<T> sinks_of(const Case& c) {
-  return std::vector<T>(c.sinks.begin(), c.sinks.end());
 }
 
 /// A problem on tensors of E with results of O. call(arguments) runs the operator; `threaded` does so on threads, or is
@@ -51,38 +89,24 @@ void check_dense(Bytes& bytes, Case c, const Call& call, const Threaded& threade
   const Index last = s.kv_len - s.q_len;
   if (bytes.one_in(2)) c.q_offset = bytes.one_in(2) ? last : bytes.integer(0, last);
   trying(c.text());
-  const Numbers numbers = numbers_of<E>(bytes, c, s);
-
-  Strided<E> query(bytes, numbers.query.shape), key(bytes, numbers.key.shape), value(bytes, numbers.value.shape);
-  query.write(numbers.query);
-  key.write(numbers.key);
-  value.write(numbers.value);
-  Results<T, O> results(bytes, s);
-  const std::vector<T> sinks = sinks_of<T>(c);
+  DenseProblem<T, E, O> problem(bytes, c);
+  Results<T, O>& results = problem.results;
+  Arguments<T, E, O>& arguments = problem.arguments;
   static dca::Workspace workspace;
-  Arguments<T, E, O> arguments{std::as_const(query).view(),
-                               std::as_const(key).view(),
-                               std::as_const(value).view(),
-                               results.out.view(),
-                               {.q_offset = c.q_offset,
-                                .lse = results.lse.view(),
-                                .sink_logits = sinks,
-                                .workspace = bytes.one_in(2) ? &workspace : nullptr},
-                               s.kv_heads,
-                               last,
-                               s.batch};
-  if (spoiled(bytes, arguments, results, call)) return;
+  if (bytes.one_in(2)) arguments.options.workspace = &workspace;
+  if (spoiled(bytes, arguments, call, [&](const std::string& what) { problem.require_untouched(what); })) return;
   call(arguments);
   results.require_gaps_untouched();
-  require(query.untouched() && key.untouched() && value.untouched(), "an input has changed");
+  problem.require_inputs_untouched();
   const auto out = results.out.read(), lse = results.lse.read();
-  const auto expected = answer(c, numbers, c.first_position(s.q_len, s.kv_len), positions);
-  check_result<T, O>(out, lse, expected, magnitudes_of(c, numbers, largest_position), c.value_gain);
+  const auto expected = answer(c, problem.numbers, c.first_position(s.q_len, s.kv_len), positions);
+  check_result<T, O>(out, lse, expected, magnitudes_of(c, problem.numbers, largest_position), c.value_gain);
   if constexpr (!std::is_same_v<Threaded, std::nullptr_t>) {
     if (!bytes.one_in(3)) return;
     results.out.clear();
     results.lse.clear();
     threaded(arguments);
+    problem.require_inputs_untouched();
     // But for the sign of NaN, which compilers choose.
     const auto same = [](double a, double b) { return a == b || (std::isnan(a) && std::isnan(b)); };
     const auto again = results.out.read(), lse_again = results.lse.read();

@@ -7,15 +7,10 @@ namespace dca_fuzz {
 namespace {
 
 using Chosen = std::vector<dca::ChosenBlocks>;
+using Problem = DenseProblem<float, float, float>;
 using Call = std::function<void(const Arguments<float, float, float>&)>;
 constexpr double infinity = std::numeric_limits<double>::infinity();
 constexpr double not_a_number = std::numeric_limits<double>::quiet_NaN();
-
-template <class Layout>
-dca::AttentionConfig<Layout> config_of(const Case& c, Layout layout) {
-  return {
-      .chunks = layout, .rope = c.ropes().library, .softmax_scale = c.softmax_scale, .logit_softcap = c.logit_softcap};
-}
 
 /// Who sees what under a choice of blocks: far keys only where they were chosen for all that share the query's record.
 reference::PositionMatrix chosen_positions(const reference::PositionMatrix& all,
@@ -50,36 +45,26 @@ void check_choice(const Chosen& chosen, Index block_size, std::optional<Index> b
   }
 }
 
+/// What a policy is of a call: blocks of keys, and as many keys as TopBlocks has.
 struct Policy {
   Index block_size;
-  std::optional<Index> budget;  // of TopBlocks
+  std::optional<Index> budget;
 };
 
-/// A call with a policy on a problem's own keys and values, or on a cache of them.
-void check_policy(Bytes& bytes, const Case& c, const Numbers& numbers, Arguments<float, float, float> arguments,
-                  Results<float, float>& results, const Call& call, const reference::PositionMatrix& all,
-                  const std::function<bool(Index, Index)>& far, Policy policy) {
-  Chosen chosen;
-  const Sizes& s = c.sizes;
-  Strided<float> skipped(bytes, {s.batch, s.q_len, s.heads});
-  if (bytes.one_in(2)) arguments.options.skipped = skipped.view();
-  arguments.options.chosen = &chosen;
-  if (spoiled(bytes, arguments, results, call)) {
-    require(skipped.untouched() && chosen.empty(), "a choice is told although the call was refused");
-    return;
-  }
-  call(arguments);
-  results.require_gaps_untouched();
-  require(skipped.gaps_untouched(), "written between the elements of skipped");
-  check_choice(chosen, policy.block_size, policy.budget);
-  const Index first = c.first_position(s.q_len, s.kv_len);
-  const auto visited = answer(
-      c, numbers, first, [&](Index b, Index h) { return chosen_positions(all, far, chosen, policy.block_size, b, h); });
-  const auto magnitudes = magnitudes_of(c, numbers, 1e10);
-  check_result<float, float>(results.out.read(), results.lse.read(), visited, magnitudes, c.value_gain);
-  if (arguments.options.skipped.data == nullptr) return;
+/// Who sees what, and which keys only where they were chosen.
+struct Definition {
+  reference::PositionMatrix all;
+  std::function<bool(Index, Index)> far;
+  double largest_position;
+};
+
+/// `skipped` against what was left out: a bound from above, of at most 1.
+void check_skipped(const Problem& problem, const Strided<float>& skipped, const reference::Result& visited,
+                   const Definition& definition, const dca_test::Magnitudes& magnitudes) {
+  const Sizes& s = problem.c.sizes;
   const auto exact = answer(
-      c, numbers, first, [&](Index, Index) -> const auto& { return all; });
+      problem.c, problem.numbers,
+      problem.c.first_position(s.q_len, s.kv_len), [&](Index, Index) -> const auto& { return definition.all; });
   const auto bounds = skipped.read();
   const double slack = 4 * dca_test::weight_bound<float>(magnitudes);
   for (std::size_t k = 0; k < bounds.size(); ++k) {
@@ -89,17 +74,52 @@ void check_policy(Bytes& bytes, const Case& c, const Numbers& numbers, Arguments
   }
 }
 
+/// A call with a policy on a problem's own keys and values, or on a cache of them.
+void check_policy(Bytes& bytes, Problem& problem, const Call& call, const Definition& definition, Policy policy) {
+  const Case& c = problem.c;
+  const Sizes& s = c.sizes;
+  Chosen chosen;
+  Strided<float> skipped(bytes, {s.batch, s.q_len, s.heads});
+  auto& options = problem.arguments.options;
+  if (bytes.one_in(2)) options.skipped = skipped.view();
+  options.chosen = &chosen;
+  const bool refused = spoiled(bytes, problem.arguments, call, [&](const std::string& what) {
+    problem.require_untouched(what);
+    require(skipped.untouched() && chosen.empty(), "a choice is told although the call was refused");
+  });
+  if (refused) return;
+  call(problem.arguments);
+  problem.require_inputs_untouched();
+  problem.results.require_gaps_untouched();
+  require(skipped.gaps_untouched(), "written between the elements of skipped");
+  check_choice(chosen, policy.block_size, policy.budget);
+  const auto visited = answer(c, problem.numbers, c.first_position(s.q_len, s.kv_len), [&](Index b, Index h) {
+    return chosen_positions(definition.all, definition.far, chosen, policy.block_size, b, h);
+  });
+  const auto magnitudes = magnitudes_of(c, problem.numbers, definition.largest_position);
+  check_result<float, float>(problem.results.out.read(), problem.results.lse.read(), visited, magnitudes, c.value_gain);
+  if (options.skipped.data != nullptr) check_skipped(problem, skipped, visited, definition, magnitudes);
+}
+
 /// Keys and values of a problem in a cache that keeps summaries; batch entry b in sequence b.
-dca::KeyValueCache<float> cache_of(const dca::DualChunkAttention<float>& attention, const Sizes& s, Index block,
-                                   dca::TensorView<const float> key, dca::TensorView<const float> value) {
+dca::KeyValueCache<float> cache_of(const dca::DualChunkAttention<float>& attention, const Problem& problem,
+                                   Index block) {
+  const Sizes& s = problem.c.sizes;
   auto cache = attention.make_cache<float>({s.kv_heads, s.head_dim, s.v_head_dim, block}, s.batch,
                                            {.tokens = std::max<Index>(s.kv_len, 1)});
-  cache.append(Eigen::DefaultDevice{}, key, value);
+  cache.append(Eigen::DefaultDevice{}, problem.arguments.key, problem.arguments.value);
   return cache;
 }
 
-void check_refused_policies(Bytes& bytes, const Case& c, const Arguments<float, float, float>& x,
-                            const Results<float, float>& results) {
+/// A call with a policy on tensors.
+template <class Attention, class Selection>
+Call on_tensors(const Attention& attention, const Selection& selection) {
+  return [attention, selection](const Arguments<float, float, float>& x) {
+    attend_selecting(attention, x.query, DenseFloats(x.key, x.value), x.out, x.options, selection);
+  };
+}
+
+void check_refused_policies(Bytes& bytes, const Problem& problem) {
   dca::TopBlocks policy{.keys = 10, .block = 8};
   const Index wrong = bytes.pick<Index>({-1, 0, std::numeric_limits<Index>::min(), std::numeric_limits<Index>::max()});
   const bool negative = wrong < 0;
@@ -117,39 +137,29 @@ void check_refused_policies(Bytes& bytes, const Case& c, const Arguments<float, 
     default:
       policy.trust_in_bound = bytes.pick<double>({-0.1, 1.1, infinity, not_a_number});
   }
-  const dca::DualChunkAttention<float> attention(config_of<dca::ChunkLayout>(c, c.chunks));
-  require(refuses([&] { attend_selecting(attention, x.query, DenseFloats(x.key, x.value), x.out, x.options, policy); }),
-          "a policy of wrong numbers");
-  results.require_untouched("a policy of wrong numbers");
+  const dca::DualChunkAttention<float> attention(config_of<dca::ChunkLayout>(problem.c, problem.c.chunks));
+  const Call call = on_tensors(attention, policy);
+  require(refuses([&] { call(problem.arguments); }), "a policy of wrong numbers");
+  problem.require_untouched("a policy of wrong numbers");
+}
+
+Case selection_case(Bytes& bytes) {
+  Case c = case_of(bytes);
+  c.poisons = 0;
+  c.sizes.batch = bytes.pick<Index>({1, 1, 2});
+  c.sizes.kv_len = length_of_tokens(bytes, 1, 2000);
+  c.sizes.q_len = query_count(bytes, c.sizes);
+  return c;
 }
 
 }  // namespace
 
 void fuzz_selection(Bytes& bytes) {
   const Index kind = bytes.integer(0, 4);
-  Case c = case_of(bytes);
-  c.poisons = 0;
-  c.sizes.batch = bytes.pick<Index>({1, 1, 2});
-  Sizes& s = c.sizes;
-  s.kv_len = length_of_tokens(bytes, 1, 2000);
-  s.q_len = query_count(bytes, s);
+  const Case c = selection_case(bytes);
   trying(c.text());
-  const Numbers numbers = numbers_of<float>(bytes, c, s);
-  Strided<float> query(bytes, numbers.query.shape), key(bytes, numbers.key.shape), value(bytes, numbers.value.shape);
-  query.write(numbers.query);
-  key.write(numbers.key);
-  value.write(numbers.value);
-  Results<float, float> results(bytes, s);
-  const std::vector<float> sinks = sinks_of<float>(c);
-  const Arguments<float, float, float> arguments{std::as_const(query).view(),
-                                                 std::as_const(key).view(),
-                                                 std::as_const(value).view(),
-                                                 results.out.view(),
-                                                 {.lse = results.lse.view(), .sink_logits = sinks},
-                                                 s.kv_heads,
-                                                 s.kv_len - s.q_len,
-                                                 s.batch};
-  if (kind == 4 && bytes.one_in(4)) return check_refused_policies(bytes, c, arguments, results);
+  Problem problem(bytes, c);
+  if (kind == 4 && bytes.one_in(4)) return check_refused_policies(bytes, problem);
 
   const Index block = bytes.pick<Index>({8, 1, 3, 16, 24, 128, 1000});
   const Index budget = bytes.pick<Index>({0, 1, 8, 40, 128, 2000});
@@ -157,42 +167,32 @@ void fuzz_selection(Bytes& bytes) {
                            .block = block,
                            .query_block = bytes.pick<Index>({1, 7, 16, 128, 5000}),
                            .trust_in_bound = bytes.pick<double>({1.0, 0.0, 0.5})};
-  const auto of_dense = [&](const auto& attention, const auto& policy) -> Call {
-    return [&](const Arguments<float, float, float>& x) {
-      attend_selecting(attention, x.query, DenseFloats(x.key, x.value), x.out, x.options, policy);
-    };
-  };
   const dca::DualChunkAttention<float> attention(config_of<dca::ChunkLayout>(c, c.chunks));
   const Index n = c.chunks.chunk_size - c.chunks.local_window;
-  const auto all = reference::dual_chunk(c.chunks.chunk_size, c.chunks.local_window);
-  const std::function<bool(Index, Index)> far = [n](Index i, Index j) { return i / n - j / n >= 2; };
-  const auto check = [&](const Arguments<float, float, float>& x, const Call& call, Policy policy) {
-    check_policy(bytes, c, numbers, x, results, call, all, far, policy);
-  };
+  const Definition dual_chunk{reference::dual_chunk(c.chunks.chunk_size, c.chunks.local_window),
+                              [n](Index i, Index j) { return i / n - j / n >= 2; }, 1e4};
   if constexpr (compiles_all) {
     if (kind == 1) {
       const dca::FirstAndRecent ends{.first = bytes.pick<Index>({0, 1, 100}), .recent = budget, .block = block};
-      return check(arguments, of_dense(attention, ends), {block, std::nullopt});
+      return check_policy(bytes, problem, on_tensors(attention, ends), dual_chunk, {block, std::nullopt});
     }
     if (kind == 2) {
-      const auto cache = cache_of(attention, s, block, arguments.key, arguments.value);
-      Arguments<float, float, float> x = arguments;
-      x.key = x.value = {};
-      return check(x,
-                   [&](const Arguments<float, float, float>& y) {
-                     attend_selecting(attention, y.query, cache.view(), y.out, y.options, top);
-                   },
-                   {block, budget});
+      const auto cache = cache_of(attention, problem, block);
+      const Call on_cache = [&](const Arguments<float, float, float>& x) {
+        attend_selecting(attention, x.query, cache.view(), x.out, x.options, top);
+      };
+      problem.arguments.key = problem.arguments.value = {};
+      return check_policy(bytes, problem, on_cache, dual_chunk, {block, budget});
     }
     if (kind == 3) {
       const OwnLayout layout = own_layout(bytes);
-      const OwnAttention<float> own(config_of(c, layout));
-      const std::function<bool(Index, Index)> own_far = [&](Index i, Index j) { return j < layout.first_near(i); };
-      return check_policy(bytes, c, numbers, arguments, results, of_dense(own, top), own_positions(layout), own_far,
+      const Definition own{own_positions(layout), [layout](Index i, Index j) { return j < layout.first_near(i); },
+                           1e4 + std::abs(static_cast<double>(layout.shift))};
+      return check_policy(bytes, problem, on_tensors(OwnAttention<float>(config_of(c, layout)), top), own,
                           {block, budget});
     }
   }
-  check(arguments, of_dense(attention, top), {block, budget});
+  check_policy(bytes, problem, on_tensors(attention, top), dual_chunk, {block, budget});
 }
 
 void fuzz_settings(Bytes& bytes) {

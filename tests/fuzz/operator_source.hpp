@@ -71,7 +71,7 @@ void check_source(Bytes& bytes, const Case& c, const std::vector<Sequence>& sequ
     lengths += std::to_string(s.sizes.q_len) + "/" + std::to_string(s.sizes.kv_len) + " ";
   }
   trying(c.text() + (ragged ? " ragged " : " sequences ") + lengths);
-  const std::vector<T> sinks = sinks_of<T>(c);
+  const std::vector<T> sinks(c.sinks.begin(), c.sinks.end());
   Arguments<T, T, T> arguments{std::as_const(query).view(),
                                {},
                                {},
@@ -81,8 +81,16 @@ void check_source(Bytes& bytes, const Case& c, const std::vector<Sequence>& sequ
                                most_offset,
                                source.sequences()};
   if (ragged) arguments.options.cu_seqlens = starts;
-  if (spoiled(bytes, arguments, results, [&](const Arguments<T, T, T>& x) { call(source, x); })) return;
+  const auto require_query_untouched = [&] { require(query.untouched(), "the query has changed"); };
+  const bool refused = spoiled(
+      bytes, arguments, [&](const Arguments<T, T, T>& x) { call(source, x); },
+      [&](const std::string& what) {
+        require_query_untouched();
+        results.require_untouched(what);
+      });
+  if (refused) return;
   call(source, arguments);
+  require_query_untouched();
   results.require_gaps_untouched();
   const auto out = results.out.read(), lse = results.lse.read();
   const Index heads = c.sizes.heads, features = c.sizes.v_head_dim;

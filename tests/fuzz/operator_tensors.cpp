@@ -11,12 +11,6 @@ Eigen::ThreadPool& pool() {
   return three;
 }
 
-template <class Layout>
-dca::AttentionConfig<Layout> config_of(const Case& c, Layout layout) {
-  return {
-      .chunks = layout, .rope = c.ropes().library, .softmax_scale = c.softmax_scale, .logit_softcap = c.logit_softcap};
-}
-
 /// A part of Dual Chunk Attention: chunks that are `least` to `most` apart.
 reference::PositionMatrix part_of(dca::ChunkConfig chunks, Index least, Index most) {
   const auto all = reference::dual_chunk(chunks.chunk_size, chunks.local_window);

@@ -29,7 +29,8 @@ double largest_of_group(const std::vector<double>& row, std::size_t d) {
   return largest;
 }
 
-/// How far a number may be stored off, at `size` of its group.
+/// How far a number may be stored off, at `size` of its group; 0 for E whose rounding is in the bound of the
+/// arithmetic.
 template <class E>
 double storage_step(double size) {
   if constexpr (std::is_same_v<E, dca::Int8>) return size / 254 * 1.001;
