@@ -6,13 +6,14 @@
 #include <memory>
 
 #include "fuzz/memory_file.hpp"
+#include "language_model/bpe_definition.hpp"
 #include "language_model/tiny_model.hpp"
 #include "support/random.hpp"
 #include "tokenizer.hpp"
 
 namespace dca_fuzz {
 
-using Merges = std::vector<std::pair<std::string, std::string>>;
+using dca_lm_test::Merges;
 
 /// All bytes, the marks of chats, and one of a few sets of merges of the letters a, b and c, a space and a digit.
 struct SmallTokenizer {

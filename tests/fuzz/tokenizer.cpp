@@ -1,30 +1,11 @@
 // Any bytes through a tokenizer and back.
 #include "tokenizer.hpp"
 
-#include <algorithm>
-
 #include "error.hpp"
 #include "fuzz/small_tokenizer.hpp"
 
 namespace dca_fuzz {
 namespace {
-
-/// BPE as it is defined: again and again, of all neighbours the pair of the lowest rank, the leftmost of equals.
-std::vector<std::string> cut_by_definition(const std::string& word, const Merges& merges) {
-  std::vector<std::string> parts;
-  for (const char letter : word) parts.emplace_back(1, letter);
-  for (;;) {
-    std::size_t best_rank = merges.size(), best = 0;
-    for (std::size_t k = 0; k + 1 < parts.size(); ++k) {
-      const auto rank = static_cast<std::size_t>(
-          std::find(merges.begin(), merges.end(), std::pair(parts[k], parts[k + 1])) - merges.begin());
-      if (rank < best_rank) best_rank = rank, best = k;
-    }
-    if (best_rank == merges.size()) return parts;
-    parts[best] += parts[best + 1];
-    parts.erase(parts.begin() + static_cast<std::ptrdiff_t>(best) + 1);
-  }
-}
 
 void check_text(const SmallTokenizer& small, const std::string& text) {
   std::vector<dca_lm::Token> tokens;
@@ -44,7 +25,7 @@ void check_word(const SmallTokenizer& small, std::string word) {
   for (const dca_lm::Token token : small.tokenizer->encode(word)) {
     parts.push_back(small.tokens.at(static_cast<std::size_t>(token)));
   }
-  require(parts == cut_by_definition(word, small.merges), "a word is not merged as defined");
+  require(parts == dca_lm_test::cut_by_definition(word, small.merges), "a word is not merged as defined");
 }
 
 void check_tokens(const SmallTokenizer& small, const std::string& numbers) {

@@ -3,10 +3,10 @@
 
 #include <cstddef>
 
-#include "sanitized.hpp"
+#include "support/sanitized.hpp"
 
 // Sanitizers reserve terabytes of addresses: with them, their own limit on an allocation has to do.
-#if defined(__linux__) && !defined(DCA_LM_SANITIZED)
+#if defined(__linux__) && !defined(DCA_TEST_SANITIZED)
 #define DCA_LM_LIMITS_MEMORY 1
 #include <sys/resource.h>
 #include <unistd.h>

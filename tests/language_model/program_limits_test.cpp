@@ -6,7 +6,7 @@
 #include <regex>
 
 #include "program.hpp"
-#include "sanitized.hpp"
+#include "support/sanitized.hpp"
 
 using namespace dca_lm_test;
 using dca_test::contains;
@@ -94,7 +94,7 @@ TEST_CASE("pipes that nobody writes to are refused by name instead of waited for
 TEST_CASE("threads beyond what the system starts are refused by their number") {
   const Files files;
   check_refused(files.ppl("--tokens 9 --attention rope --threads 1025"), "--threads");
-  if (is_sanitized) return;  // a sanitizer needs the addresses that are taken away here
+  if (dca_test::is_sanitized) return;  // a sanitizer needs the addresses that are taken away here
   const Outcome outcome = run_shortly(files.ppl("--tokens 9 --attention rope --threads 1000"), "ulimit -v 2000000; ");
   INFO(outcome.output);
   CHECK(outcome.exit_code == 1);
@@ -102,7 +102,7 @@ TEST_CASE("threads beyond what the system starts are refused by their number") {
 }
 
 TEST_CASE("memory that runs out is an error on any number of threads") {
-  if (is_sanitized) return;
+  if (dca_test::is_sanitized) return;
   // The widest layer is in what the blocks of a prompt's rows compute, each on its own thread.
   Random random(31);
   TinySizes sizes;

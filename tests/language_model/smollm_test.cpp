@@ -9,8 +9,8 @@
 
 #include "chat_template.hpp"
 #include "open_model.hpp"
-#include "sanitized.hpp"
 #include "support/catch.hpp"
+#include "support/sanitized.hpp"
 #include "support/skip.hpp"
 
 using namespace dca_lm_test;
@@ -33,7 +33,7 @@ std::string model_path() { return given_model() != nullptr ? given_model() : DCA
 
 /// Whether this run has nothing to compare, which the output tells.
 bool is_skipped() {
-  if (is_sanitized) {
+  if (dca_test::is_sanitized) {
     // There these take minutes, and reach no code that the tests with tiny models do not.
     dca_test::skip("compiled with a sanitizer");
     return true;

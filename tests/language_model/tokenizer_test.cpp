@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "bpe_definition.hpp"
 #include "error_of.hpp"
 #include "support/catch.hpp"
 #include "temp_file.hpp"
@@ -14,7 +15,6 @@ using dca_test::contains;
 
 namespace {
 
-using Merges = std::vector<std::pair<std::string, std::string>>;
 using Words = std::vector<std::string>;
 
 /// A tokenizer of `tokens` and what `merges` make of them, through a file.
@@ -46,23 +46,6 @@ class SmallTokenizer {
   dca_lm::GgufFile opened_;
   dca_lm::Tokenizer tokenizer_;
 };
-
-/// BPE as it is defined: again and again, of all neighbours the pair of the lowest rank, the leftmost of equals.
-Words cut_by_definition(const std::string& word, const Merges& merges) {
-  Words parts;
-  for (const char letter : word) parts.emplace_back(1, letter);
-  for (;;) {
-    std::size_t best_rank = merges.size(), best = 0;
-    for (std::size_t k = 0; k + 1 < parts.size(); ++k) {
-      const auto rank = static_cast<std::size_t>(
-          std::find(merges.begin(), merges.end(), std::pair(parts[k], parts[k + 1])) - merges.begin());
-      if (rank < best_rank) best_rank = rank, best = k;
-    }
-    if (best_rank == merges.size()) return parts;
-    parts[best] += parts[best + 1];
-    parts.erase(parts.begin() + static_cast<std::ptrdiff_t>(best) + 1);
-  }
-}
 
 /// Text of characters of one to four bytes, whitespace and digits among them.
 std::string random_text(Random& random) {

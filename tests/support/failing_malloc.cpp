@@ -5,15 +5,10 @@
 #include <cstddef>
 #include <cstdlib>
 
+#include "support/sanitized.hpp"
 #include "support/skip.hpp"
 
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) || __has_feature(memory_sanitizer)
-#define DCA_TEST_SANITIZED
-#endif
-#endif
-#if defined(__GLIBC__) && !defined(DCA_TEST_SANITIZED) && !defined(__SANITIZE_ADDRESS__) && \
-    !defined(__SANITIZE_THREAD__)
+#if defined(__GLIBC__) && !defined(DCA_TEST_SANITIZED)
 #define DCA_TEST_COUNTS_ALLOCATIONS
 #endif
 
