@@ -81,14 +81,11 @@ TEMPLATE_TEST_CASE("three functors merged are the operator", "", float, double) 
   const Inputs<TestType> in({2, 100, 130, 4, 2, 16, 24}, random);
   const dca::ChunkConfig chunks{20, 4};
   const auto whole = run(make_chunked<dca::DualChunkAttention<TestType>>(chunks, 16), in);
-  auto intra = run(make_chunked<dca::IntraChunkAttention<TestType>>(chunks, 16), in);
-  auto successive = run(make_chunked<dca::SuccessiveChunkAttention<TestType>>(chunks, 16), in);
-  auto inter = run(make_chunked<dca::InterChunkAttention<TestType>>(chunks, 16), in);
-  std::vector<dca::PartialState<const TestType>> states;
-  for (auto* part : {&intra, &successive, &inter}) states.push_back({part->out_view(), part->lse_view()});
+  const auto intra = run(make_chunked<dca::IntraChunkAttention<TestType>>(chunks, 16), in);
+  const auto successive = run(make_chunked<dca::SuccessiveChunkAttention<TestType>>(chunks, 16), in);
+  const auto inter = run(make_chunked<dca::InterChunkAttention<TestType>>(chunks, 16), in);
   Outputs<TestType> merged(in);
-  dca::merge(Eigen::DefaultDevice{}, std::span<const dca::PartialState<const TestType>>(states),
-             dca::PartialState<TestType>{merged.out_view(), merged.lse_view()});
+  merge_states({intra.state(), successive.state(), inter.state()}, merged);
   const double bound = weight_bound<TestType>({});
   for (std::size_t k = 0; k < whole.out.size(); ++k) CHECK(std::abs(double(whole.out[k] - merged.out[k])) <= bound);
   for (std::size_t k = 0; k < whole.lse.size(); ++k) CHECK(std::abs(double(whole.lse[k] - merged.lse[k])) <= 4 * bound);
@@ -97,13 +94,11 @@ TEMPLATE_TEST_CASE("three functors merged are the operator", "", float, double) 
 TEMPLATE_TEST_CASE("a part without keys is 0 and -inf, and merging such states gives no NaN", "", float, double) {
   Random random;
   const Inputs<TestType> in({1, 8, 8, 1, 1, 4, 4}, random);
-  auto inter = run(make_chunked<dca::InterChunkAttention<TestType>>({12, 4}, 4), in);
+  const auto inter = run(make_chunked<dca::InterChunkAttention<TestType>>({12, 4}, 4), in);
   for (const TestType x : inter.out) CHECK(x == 0);
   for (const TestType x : inter.lse) CHECK(x == -std::numeric_limits<TestType>::infinity());
-  const std::vector<dca::PartialState<const TestType>> states(2, {inter.out_view(), inter.lse_view()});
   Outputs<TestType> merged(in);
-  dca::merge(Eigen::DefaultDevice{}, std::span(states),
-             dca::PartialState<TestType>{merged.out_view(), merged.lse_view()});
+  merge_states({inter.state(), inter.state()}, merged);
   CHECK(same_bits(merged, inter));
 }
 

@@ -284,14 +284,7 @@ struct Merge : Problem {
   Merge() : Problem(40), other(in) {
     attend(attention, Eigen::DefaultDevice{}, in.operands(), other.out_view(), {.lse = other.lse_view()});
   }
-  void operate() {
-    using State = dca::PartialState<const float>;
-    const auto out = dca::contiguous(static_cast<const float*>(other.out.data()), other.out_shape);
-    const auto lse = dca::contiguous(static_cast<const float*>(other.lse.data()), other.lse_shape);
-    const State states[] = {{out, lse}, {out, lse}};
-    dca::merge(threads->device, std::span<const State>(states),
-               dca::PartialState<float>{outputs.out_view(), outputs.lse_view()});
-  }
+  void operate() { merge_states({other.state(), other.state()}, outputs, {}, threads->device); }
   void observe(Observation& seen) const { seen << outputs; }
   Outputs<float> other;
 };

@@ -108,13 +108,10 @@ TEST_CASE("many threads rotate by one embedding and merge the same states") {
     dca::rotate(rope, std::span<const Index>(positions), dca::contiguous(x.data(), problem.in.query_shape()));
     return x;
   };
-  Outputs<float> state = run(problem.attention, problem.in);
+  const Outputs<float> state = run(problem.attention, problem.in);
   const auto merged = [&](const auto& device) {
-    using State = dca::PartialState<const float>;
-    const State states[] = {{dca::contiguous(static_cast<const float*>(state.out.data()), state.out_shape),
-                             dca::contiguous(static_cast<const float*>(state.lse.data()), state.lse_shape)}};
     Outputs<float> result(problem.in);
-    dca::merge(device, std::span<const State>(states), dca::PartialState<float>{result.out_view(), result.lse_view()});
+    merge_states({state.state()}, result, {}, device);
     return result;
   };
   const std::vector<float> expected = rotated(problem.in.query);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstring>
+#include <initializer_list>
 #include <limits>
 #include <string>
 
@@ -62,6 +63,10 @@ struct Outputs {
 
   dca::TensorView<T> out_view() { return dca::contiguous(out.data(), out_shape); }
   dca::TensorView<T> lse_view() { return dca::contiguous(lse.data(), lse_shape); }
+  /// For a merge.
+  dca::PartialState<const T> state() const {
+    return {dca::contiguous(out.data(), out_shape), dca::contiguous(lse.data(), lse_shape)};
+  }
 
  private:
   static T nan() { return std::numeric_limits<T>::quiet_NaN(); }
@@ -83,6 +88,14 @@ Outputs<T> run_threaded(const Attention& attention, const Inputs<T>& inputs, int
                         const dca::CallOptions<T>& options = {}) {
   Eigen::ThreadPool pool(threads);
   return run(attention, inputs, options, Eigen::ThreadPoolDevice(&pool, threads));
+}
+
+/// Merges states, in the order given.
+template <class T, class Device = Eigen::DefaultDevice>
+void merge_states(std::initializer_list<dca::PartialState<const T>> states, Outputs<T>& merged,
+                  std::type_identity_t<std::span<const T>> sinks = {}, const Device& device = {}) {
+  dca::merge(device, std::span<const dca::PartialState<const T>>(states.begin(), states.size()),
+             dca::PartialState<T>{merged.out_view(), merged.lse_view()}, sinks);
 }
 
 template <class T>
