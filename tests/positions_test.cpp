@@ -176,6 +176,24 @@ TEMPLATE_TEST_CASE("rotation is off by what rounds a far position's angle, up to
   }
 }
 
+TEMPLATE_TEST_CASE("at 2^53, the last position that a double holds with all before it, exact angles turn exactly", "",
+                   float, double) {
+  // Powers of two: no angle rounds, so that only cosines, sines and their products do.
+  const dca_test::reference::Rope exact{{1.0, 0x1p-7, 0x1p-20, 0x1p-50}};
+  const dca::RotaryEmbedding rope({.inv_freq = exact.inv_freq});
+  const double epsilon = static_cast<double>(std::numeric_limits<TestType>::epsilon());
+  constexpr Index last = Index{1} << 53;
+  for (const Index position : {last, last - 1, last - 4096, last / 3, -last, 1 - last, 4096 - last, -last / 3}) {
+    const std::vector<TestType> y = turned<TestType>(rope, position);
+    const std::vector<double> ones(8, 1.0);
+    const auto expected = dca_test::reference::rotated(ones.data(), 8, exact, position);
+    for (std::size_t d = 0; d < 8; ++d) {
+      INFO("position " << position << ", feature " << d);
+      CHECK(std::abs(static_cast<double>(y[d]) - expected[d]) <= std::sqrt(2.0) * 8 * epsilon);
+    }
+  }
+}
+
 TEMPLATE_TEST_CASE("a negative position turns as far as its opposite, the other way, bit for bit", "", float, double) {
   const dca::RotaryEmbedding rope(dca::plain_frequencies(12, 10000.0),
                                   GENERATE(dca::RopePairing::half, dca::RopePairing::interleaved));
