@@ -195,11 +195,11 @@ TEST_CASE("blocks that are free") {
   check_refused<UserPool>("dca: block_table: block 4 is free", [](UserPool& h) { h.pool.copy_tokens(4, 1, 1); });
 }
 TEST_CASE("a block written through two places") {
-  check_refused<UserPool>("dca: block_table: block 1 stands twice", [](UserPool& h) {
+  check_refused<UserPool>("dca: block_table: block 1 is listed twice", [](UserPool& h) {
     const std::vector<Index> blocks{0, 1, 1};
     h.append({{blocks, 4}}, 8);
   });
-  check_refused<UserPool>("dca: block_table: block 1 stands twice", [](UserPool& h) {
+  check_refused<UserPool>("dca: block_table: block 1 is listed twice", [](UserPool& h) {
     const std::vector<Index> one{0, 1}, two{2, 1};
     h.append({{one, 4}, {two, 4}}, 1);
   });
@@ -285,11 +285,11 @@ TEST_CASE("earlier blocks of a summary that goes on are checked before anything 
     const std::vector<Index> blocks{0, 4, 2, 3};
     h.append({{blocks, 9}}, 5);
   });
-  check_refused<SummarisedPool>("dca: block_table: block 3 stands twice", [](SummarisedPool& h) {
+  check_refused<SummarisedPool>("dca: block_table: block 3 is listed twice", [](SummarisedPool& h) {
     const std::vector<Index> blocks{0, 3, 2, 3};
     h.append({{blocks, 9}}, 5);
   });
-  check_refused<SummarisedPool>("dca: block_table: block 2 stands twice", [](SummarisedPool& h) {
+  check_refused<SummarisedPool>("dca: block_table: block 2 is listed twice", [](SummarisedPool& h) {
     // The second sequence reads what the first writes.
     const std::vector<Index> others{2, 3};
     h.append({{h.blocks, 9}, {others, 4}}, 1);

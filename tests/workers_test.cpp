@@ -8,7 +8,7 @@
 #include "support/catch.hpp"
 
 using namespace dca_test;
-using dca::detail::HelpDeskOwner;
+using dca::detail::HelperControlOwner;
 using dca::detail::run_tasks;
 
 namespace {
@@ -49,7 +49,7 @@ struct DeviceOf {
 
 /// How often each of `tasks` tasks ran in one call of so many workers.
 template <class Device>
-std::vector<int> runs_of(const Device& device, HelpDeskOwner& owner, Index workers, Index tasks) {
+std::vector<int> runs_of(const Device& device, HelperControlOwner& owner, Index workers, Index tasks) {
   std::vector<int> runs(static_cast<std::size_t>(tasks));
   run_tasks(device, owner, workers, tasks, [&](Index, Index task) { ++runs[static_cast<std::size_t>(task)]; });
   return runs;
@@ -60,7 +60,7 @@ std::vector<int> runs_of(const Device& device, HelpDeskOwner& owner, Index worke
 TEST_CASE("each task runs once, on a worker that has no other at the time") {
   Eigen::ThreadPool pool(3);
   const Eigen::ThreadPoolDevice device(&pool, 4);
-  HelpDeskOwner owner;
+  HelperControlOwner owner;
   for (int call = 0; call < 300; ++call) {
     constexpr std::size_t workers = 4, tasks = 50;
     std::atomic<int> at_work[workers]{}, runs[tasks]{};
@@ -81,7 +81,7 @@ TEST_CASE("helpers that start after the call has ended do nothing") {
   const DeviceOf<LatePool> device{&pool, 4};
   std::vector<int> runs;
   {
-    HelpDeskOwner owner;
+    HelperControlOwner owner;
     runs = runs_of(device, owner, 4, 10);
     CHECK(pool.tasks.size() == 3);
   }
@@ -93,7 +93,7 @@ TEST_CASE("helpers that start after the call has ended do nothing") {
 TEST_CASE("late helpers serve the next call, which schedules no new ones") {
   LatePool pool;
   const DeviceOf<LatePool> device{&pool, 4};
-  HelpDeskOwner owner;
+  HelperControlOwner owner;
   for (int call = 0; call < 100; ++call) CHECK(runs_of(device, owner, 4, 10) == std::vector<int>(10, 1));
   CHECK(pool.tasks.size() == 3);
   runs_of(device, owner, 6, 10);
@@ -112,7 +112,7 @@ TEST_CASE("late helpers serve the next call, which schedules no new ones") {
 TEST_CASE("no more helpers come in than a call has workers") {
   LatePool pool;
   const DeviceOf<LatePool> device{&pool, 6};
-  HelpDeskOwner owner;
+  HelperControlOwner owner;
   runs_of(device, owner, 6, 10);  // five are on their way
   std::vector<Index> worker_of(10, -1);
   run_tasks(device, owner, 4, 10, [&](Index worker, Index task) {
@@ -127,7 +127,7 @@ TEST_CASE("no more helpers come in than a call has workers") {
 
 TEST_CASE("helpers from another pool are not waited for either") {
   LatePool pools[2];
-  HelpDeskOwner owner;
+  HelperControlOwner owner;
   for (std::size_t call = 0; call < 4; ++call) {
     LatePool& pool = pools[call % 2];
     CHECK(runs_of(DeviceOf<LatePool>{&pool, 3}, owner, 3, 5) == std::vector<int>(5, 1));
@@ -138,7 +138,7 @@ TEST_CASE("helpers from another pool are not waited for either") {
 
 TEST_CASE("a pool that runs its tasks at once does all the work in the first") {
   ImpatientPool pool;
-  HelpDeskOwner owner;
+  HelperControlOwner owner;
   for (int call = 0; call < 3; ++call) {
     CHECK(runs_of(DeviceOf<ImpatientPool>{&pool, 4}, owner, 4, 10) == std::vector<int>(10, 1));
   }
@@ -149,7 +149,7 @@ TEST_CASE("a pool without memory for its tasks sends fewer helpers, and all is d
     SmallPool pool;
     pool.room = room;
     const DeviceOf<SmallPool> device{&pool, 4};
-    HelpDeskOwner owner;
+    HelperControlOwner owner;
     for (int call = 0; call < 3; ++call) CHECK(runs_of(device, owner, 4, 10) == std::vector<int>(10, 1));
     CHECK(pool.tasks.size() == room);
     pool.run();
@@ -159,7 +159,7 @@ TEST_CASE("a pool without memory for its tasks sends fewer helpers, and all is d
 TEST_CASE("a task's exception reaches the caller after all workers have stopped") {
   Eigen::ThreadPool pool(3);
   const Eigen::ThreadPoolDevice device(&pool, 4);
-  HelpDeskOwner owner;
+  HelperControlOwner owner;
   for (const bool by_helper : {false, true}) {
     for (int call = 0; call < 50; ++call) {
       std::atomic<int> begun{0}, at_work{0};
@@ -193,7 +193,7 @@ TEST_CASE("a device larger than its pool uses the pool's threads") {
   CHECK(dca::detail::worker_count(Eigen::ThreadPoolDevice(&none, 3), 100) == 1);
   CHECK(dca::detail::worker_count(Eigen::ThreadPoolDevice(&one, 5000), 100) == 2);
   CHECK(dca::detail::worker_count(Eigen::ThreadPoolDevice(&one, -3), 100) == 1);
-  HelpDeskOwner owner;
+  HelperControlOwner owner;
   const Eigen::ThreadPoolDevice device(&none, 3);
   CHECK(runs_of(device, owner, dca::detail::worker_count(device, 10), 10) == std::vector<int>(10, 1));
 }

@@ -65,7 +65,7 @@ struct KnownPool {
   }
 
   /// Whether blocks hold pieces of the same windows wherever they stand; others must keep their place.
-  bool cut_alike() const {
+  bool valid_at_any_place() const {
     const Index window = tokens.shape.summary_block;
     return window == 0 || window % block_size == 0 || block_size % window == 0;
   }
@@ -75,7 +75,7 @@ struct KnownPool {
   Verdict may_append(const Tables& all, Index more) const {
     const Index window = std::max<Index>(tokens.shape.summary_block, 1);
     std::vector<Index> written, read;
-    bool others = !cut_alike();
+    bool others = !valid_at_any_place();
     for (const dca::BlockTable& table : all.tables) {
       if (!holds(table, table.length) || !holds(table, table.length + more)) return Verdict::refused;
       for (Index b = 0; b < static_cast<Index>(table.blocks.size()); ++b) {
@@ -105,7 +105,7 @@ struct KnownPool {
     for (Index b = 0; b * block_size < table.length; ++b) {
       if (!in_use(table.blocks[static_cast<std::size_t>(b)])) return Verdict::refused;
     }
-    return cut_alike() || table.length == 0 ? Verdict::right : Verdict::open;
+    return valid_at_any_place() || table.length == 0 ? Verdict::right : Verdict::open;
   }
   Verdict may_read(const Tables& all) const {
     Verdict verdict = Verdict::right;

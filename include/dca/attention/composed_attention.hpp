@@ -29,7 +29,7 @@ class ComposedAttention {
  public:
   using Layout = typename First::Layout;
 
-  /// Throws std::invalid_argument where softmax_scale or logit_softcap is out of the range that AttentionConfig tells.
+  /// Throws std::invalid_argument where softmax_scale or logit_softcap is outside the range given at AttentionConfig.
   explicit ComposedAttention(AttentionConfig<Layout> config) : config_(std::move(config)) {
     if (config_.softmax_scale) {
       if (!std::isfinite(*config_.softmax_scale)) {
@@ -48,10 +48,10 @@ class ComposedAttention {
   /// v_head_dim], out [batch, q_len, heads, v_head_dim]; all may drop the batch. Keys and queries come unrotated. Query
   /// row r stands at absolute position q_offset + r, key j at j. Runs on any Eigen CPU device, with scratch from its
   /// allocator; the same bits for any number of threads and any batch.
-  /// Throws std::invalid_argument for arguments that do not fit together, std::bad_alloc without scratch; nothing is
-  /// written then. q_len 0 does nothing. The call may come from inside the device's pool: it waits for no thread that
-  /// has not begun to help. What a part, source or policy of the caller's throws, on whichever thread, comes out of the
-  /// call when all are done: a policy's with nothing written, otherwise with some rows of out, lse and skipped.
+  /// Throws std::invalid_argument for arguments that do not fit together, std::bad_alloc without scratch, with nothing
+  /// written. q_len 0 does nothing. It may be called from a thread of the device's pool: it waits only for helpers that
+  /// have started. What a part, source or policy throws, on any thread, is rethrown when all threads are done: from a
+  /// policy with nothing written, otherwise with out, lse and skipped partly written.
   ///
   /// With a policy as `selection`, queries visit only the keys that it chooses of the composition's selectable part
   /// (InterChunk), and all those of the others: an approximation, exact for what is visited. See BlockSelection.
@@ -65,7 +65,7 @@ class ComposedAttention {
   /// As above, with the keys and values of a KeyValueSource: a cache, some of the sequences of a paged one, a ragged
   /// batch. Keys that a cache has rotated must be placed as this operator places them. Each sequence of the source has
   /// a batch of query and out; with options.cu_seqlens, rows of a single one. By default the queries are the last
-  /// tokens of their sequence. Throws, besides, where the source was made for another layout, embedding or number of
+  /// tokens of their sequence. Throws also where the source was made for another layout, embedding or number of
   /// sequences.
   template <class Device, class Q, KeyValueSource Source, class O, BlockSelection<T> Selection = AllChunks>
   void operator()(const Device& device, TensorView<Q> query, const Source& source, TensorView<O> out,
@@ -190,7 +190,7 @@ class ComposedAttention {
     }
   }
 
-  /// Scratch grows with the features of a head: no sane model comes near this, and no product of sizes overflows below.
+  /// No model comes near this limit; below it no product of sizes overflows.
   static void check_dim(const char* argument, const char* what, Index dim) {
     constexpr Index max_dim = Index{1} << 24;
     if (dim > max_dim) {
@@ -205,7 +205,7 @@ class ComposedAttention {
     return sinks.data();
   }
 
-  /// An output [batch, q_len, heads], where it is wanted.
+  /// An optional output [batch, q_len, heads].
   static TensorView<T> checked_rows(const char* argument, TensorView<T> x, const Extents& q) {
     if (x.data == nullptr && x.shape.rank() == 0) return {};
     x = detail::checked_view(argument, x, 3, false);
@@ -215,7 +215,7 @@ class ComposedAttention {
     return x;
   }
 
-  /// Whoever looks at summaries needs a cache that keeps them, of its own blocks.
+  /// A call that reads summaries from a cache needs summary_block equal to the policy's block_size.
   template <class Source, class Selection>
   static void check_selection([[maybe_unused]] const Source& source, [[maybe_unused]] const Selection& selection,
                               [[maybe_unused]] bool wants_skipped) {
@@ -249,7 +249,7 @@ class ComposedAttention {
                                    {"sink_logits", detail::byte_range(sinks)},
                                    {"key", {nullptr, nullptr}},
                                    {"value", {nullptr, nullptr}}};
-    if constexpr (detail::TellsMemory<Source>) {  // unlike a cache, whose memory is its own
+    if constexpr (detail::HasMemory<Source>) {  // caches own theirs
       inputs[2] = source.memory()[0];
       inputs[3] = source.memory()[1];
     }

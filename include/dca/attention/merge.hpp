@@ -1,4 +1,4 @@
-// Partial attention states, and their sum.
+// Partial attention states and their merge.
 #pragma once
 
 #include <cmath>
@@ -61,7 +61,7 @@ void merge_row(std::span<const PartialState<const T>> states, const PartialState
     double sum = 0;
     for (const auto& state : states) {
       const double share = weight(state) * scale;
-      // A state without keys has nothing to say, whatever stands in its out.
+      // A state without keys is ignored, whatever its out holds.
       if (share != 0) sum += share * static_cast<double>(state.out.data[place(state.out.strides) + d]);
     }
     result.out.data[place(result.out.strides) + d] = static_cast<T>(sum);
@@ -73,10 +73,10 @@ void merge_row(std::span<const PartialState<const T>> states, const PartialState
 
 /// result.out = sum over states p of exp(lse_p - lse) * out_p, result.lse = lse = ln(sum of exp(lse_p)). Associative.
 ///
-/// sink_logits [heads] enter here, once: they shrink out and leave lse alone. States without keys count for nothing,
-/// and if all are, so is the result. A state may be the result itself (same memory and strides), not overlap it
-/// otherwise; sink_logits may not. Throws std::invalid_argument where there is no state, shapes differ or memory is
-/// shared; nothing is written then.
+/// sink_logits [heads] are applied here, once: they scale out down and do not change lse. States without keys are
+/// ignored; if there are no others, the result has out 0 and lse -inf. A state may be the result itself (same memory
+/// and strides) but not overlap it otherwise; sink_logits must not overlap it. Throws std::invalid_argument, with
+/// nothing written, where there is no state, shapes differ, or memory overlaps.
 template <class Device, class T>
 void merge(const Device& device, std::span<const PartialState<const T>> states, PartialState<T> result,
            std::span<const T> sink_logits = {}) {
@@ -109,8 +109,8 @@ void merge(const Device& device, std::span<const PartialState<const T>> states, 
   constexpr Index rows_per_task = 64;
   const Index tasks = detail::ceil_div(rows, rows_per_task);
   const T* const sinks = sink_logits.empty() ? nullptr : sink_logits.data();
-  detail::HelpDeskOwner help;
-  detail::run_tasks(device, help, detail::worker_count(device, tasks), tasks, [&](Index, Index task) {
+  detail::HelperControlOwner helpers;
+  detail::run_tasks(device, helpers, detail::worker_count(device, tasks), tasks, [&](Index, Index task) {
     for (Index row = task * rows_per_task; row < std::min(rows, (task + 1) * rows_per_task); ++row) {
       const Index at[3] = {row / (shape[1] * shape[2]), row / shape[2] % shape[1], row % shape[2]};
       detail::merge_row<T>(checked, result, at, sinks);

@@ -18,13 +18,13 @@ namespace dca {
 /// logit of (i, j) = s, or logit_softcap * tanh(s / logit_softcap) where a cap is given, with
 /// s = softmax_scale * <R(query_position(i)) q_i, R(key_position(j)) k_j>.
 ///
-/// Features are multiplied by softmax_scale * log2(e), rotated ones by the square of the attention factor besides: the
-/// scalar of the arithmetic must hold these factors as normal numbers (in float from 1.2e-38 to 3.4e38 in size), or
-/// operator or call throw. A softmax_scale of 0 weighs all keys alike. A cap from half the largest number of the scalar
-/// on is none, exactly; one below the smallest normal number (times log2(e)) is refused.
+/// Query features are multiplied by softmax_scale * log2(e), rotated ones also by the square of the attention factor.
+/// These factors must be normal numbers of the scalar of the arithmetic (in float 1.2e-38 to 3.4e38 in magnitude), or
+/// operator or call throw. A softmax_scale of 0 gives all keys the same weight. A cap above 2^127 (in double 2^1023)
+/// counts as none; one that, times log2(e), is below the smallest normal number is refused.
 template <class Layout>
 struct AttentionConfig {
-  Layout chunks = {};  // to be given where Layout is ChunkLayout, left out where it is Unchunked
+  Layout chunks = {};  // required for ChunkLayout; leave out for Unchunked
   RotaryEmbedding rope;
   std::optional<double> softmax_scale{};  // default 1 / sqrt(head_dim); finite
   std::optional<double> logit_softcap{};  // default none; positive and finite
@@ -44,8 +44,8 @@ struct CallOptions {
   std::span<const Index> cu_seqlens{};
   /// Memory to work in, kept from call to call; default the device's allocator.
   Workspace* workspace = nullptr;
-  /// Where to write how much a policy's choice can have left out at most, [batch, q_len, heads]: a share of the
-  /// softmax's mass, from 0 to 1, from bounds of the blocks' logits. Costs about as much again as the choice.
+  /// Where to write an upper bound of the share of softmax mass that a policy skips, from 0 to 1, [batch, q_len,
+  /// heads], by bounds of the blocks' logits. Costs about as much as the choice.
   TensorView<T> skipped{};
   /// Where to append what was chosen, by sequence, block of queries and kv_head. Nothing with AllChunks.
   std::vector<ChosenBlocks>* chosen = nullptr;

@@ -10,15 +10,15 @@
 #include <sys/mman.h>
 #endif
 
-#include "dca/device/help_desk.hpp"
+#include "dca/device/helper_control.hpp"
 #include "dca/tensor/index.hpp"
 
 namespace dca {
 
 namespace detail {
 
-/// Bytes aligned for the widest packet and the cache line. Much of it lies on huge pages where the system grants them:
-/// a cache that is read from front to back then comes half as fast again, because addresses need fewer look-ups.
+/// Bytes aligned for the widest packet and the cache line. Large blocks lie on huge pages where the system grants them:
+/// reading a cache from front to back then takes fewer TLB misses.
 class AlignedBytes {
  public:
   AlignedBytes() = default;
@@ -27,7 +27,7 @@ class AlignedBytes {
     memory_ = static_cast<std::byte*>(
         ::operator new(static_cast<std::size_t>(bytes), std::align_val_t(static_cast<std::size_t>(alignment_))));
 #if defined(__linux__) && defined(MADV_HUGEPAGE)
-    // Only whole pages are the block's own. A refusal changes nothing but the speed.
+    // Only whole pages belong to this block alone. If the system refuses, only speed changes.
     if (alignment_ == huge_page)
       ::madvise(memory_, static_cast<std::size_t>(bytes / huge_page * huge_page), MADV_HUGEPAGE);
 #endif
@@ -36,7 +36,7 @@ class AlignedBytes {
     if (memory_ != nullptr) ::operator delete(memory_, std::align_val_t(static_cast<std::size_t>(alignment_)));
   }
 
-  /// What was moved from is empty, and says so.
+  /// A moved-from object is empty, with size 0.
   AlignedBytes(AlignedBytes&& other) noexcept { swap(other); }
   AlignedBytes& operator=(AlignedBytes&& other) noexcept {
     AlignedBytes(std::move(other)).swap(*this);
@@ -60,10 +60,13 @@ class AlignedBytes {
   Index alignment_ = cache_line;
 };
 
+template <class Device>
+class Scratch;
+
 }  // namespace detail
 
-/// Memory that calls work in, kept from one to the next, so that a call which needs no more than one before it takes
-/// none. It grows to the largest need and stays; one workspace serves one call at a time.
+/// Scratch memory kept from call to call: a call that needs no more than an earlier one allocates nothing. It never
+/// shrinks. One workspace serves one call at a time.
 class Workspace {
  public:
   /// At least `bytes` bytes. Throws std::bad_alloc.
@@ -78,17 +81,17 @@ class Workspace {
   /// Bytes held.
   Index bytes() const { return memory_.size(); }
 
-  /// Where the library's calls find helpers.
-  detail::HelpDeskOwner& help() { return help_; }
-
  private:
+  template <class Device>
+  friend class detail::Scratch;
+
   detail::AlignedBytes memory_;
-  detail::HelpDeskOwner help_;
+  detail::HelperControlOwner helpers_;
 };
 
 namespace detail {
 
-/// Deals out aligned arrays from one piece of memory; with none, it only counts.
+/// Bump allocator of aligned arrays in one piece of memory; without memory it only counts bytes.
 class Arena {
  public:
   static constexpr Index alignment = 64;  // a cache line, and the widest packet
@@ -103,7 +106,7 @@ class Arena {
   }
 
   bool has_memory() const { return memory_ != nullptr; }
-  /// Bytes dealt out so far.
+  /// Bytes allocated so far.
   Index used() const { return used_; }
 
  private:
@@ -111,8 +114,8 @@ class Arena {
   Index used_ = 0;
 };
 
-/// Memory for the length of a scope, aligned as an Arena deals it out: from `workspace` where there is one, else from
-/// the device's allocator, which gets it back. Throws std::bad_alloc.
+/// Scratch memory for one scope, aligned for an Arena: from `workspace` if given, else from the device's allocator and
+/// freed at the end. Throws std::bad_alloc.
 template <class Device>
 class Scratch {
  public:
@@ -136,13 +139,13 @@ class Scratch {
   Scratch& operator=(const Scratch&) = delete;
 
   std::byte* data() const { return data_; }
-  /// The workspace's, or one for the length of the scope.
-  HelpDeskOwner& help() { return workspace_ != nullptr ? workspace_->help() : help_; }
+  /// The workspace's, or one for this scope alone.
+  HelperControlOwner& helpers() { return workspace_ != nullptr ? workspace_->helpers_ : helpers_; }
 
  private:
   const Device& device_;
   Workspace* workspace_;
-  HelpDeskOwner help_;
+  HelperControlOwner helpers_;
   void* taken_ = nullptr;
   std::byte* data_ = nullptr;
 };

@@ -1,4 +1,4 @@
-// Running tasks on the caller's Eigen device, whichever it is.
+// Runs tasks on the caller's Eigen device, with or without threads.
 #pragma once
 
 #include <concepts>
@@ -6,19 +6,20 @@
 #include <functional>
 #include <memory>
 
-#include "dca/device/help_desk.hpp"
+#include "dca/device/helper_control.hpp"
 
 namespace dca::detail {
 
-/// A device with threads. Eigen::ThreadPoolDevice is one, but may not be named: it is incomplete unless the user asked
-/// for threads before the first include of Eigen's Tensor. Other devices run on the calling thread.
+/// A device with threads, such as Eigen::ThreadPoolDevice, which cannot be named here: it is incomplete unless
+/// EIGEN_USE_THREADS was defined before the first include of Eigen's Tensor. Other devices run tasks on the calling
+/// thread.
 template <class Device>
 concept ThreadedDevice = requires(const Device& device, std::function<void()> work) {
   device.getPool()->Schedule(std::move(work));
   { device.numThreads() } -> std::convertible_to<int>;
 };
 
-/// Threads that the device offers for `tasks` tasks, the calling one among them.
+/// Threads to use for `tasks` tasks, the calling thread included.
 template <class Device>
 Index worker_count([[maybe_unused]] const Device& device, [[maybe_unused]] Index tasks) {
   if constexpr (ThreadedDevice<Device>) {
@@ -32,7 +33,7 @@ Index worker_count([[maybe_unused]] const Device& device, [[maybe_unused]] Index
   }
 }
 
-/// Tasks that several threads take in turn until none is left, or one has thrown.
+/// Tasks that several threads take one by one, until none is left or one has thrown.
 template <class Body>
 class SharedTasks {
  public:
@@ -47,7 +48,7 @@ class SharedTasks {
     }
   }
 
-  /// When all workers are done.
+  /// Rethrows the first exception. To be called when all workers are done.
   void rethrow() const {
     if (failure_ != nullptr) std::rethrow_exception(failure_);
   }
@@ -57,36 +58,37 @@ class SharedTasks {
   const Body& body_;
   std::atomic<Index> next_{0};
   std::atomic<bool> failed_{false};
-  std::exception_ptr failure_;  // the first
+  std::exception_ptr failure_;  // first exception of a task
 };
 
-/// Sends for threads of the device's pool. Without them all is done as well: where the pool has no memory for a task,
-/// fewer come.
+/// Schedules `helpers` tasks on the device's pool. Where the pool has no memory for one, there are fewer helpers; the
+/// work gets done all the same.
 template <class Device>
-void send_for_helpers(const Device& device, HelpDesk& desk, Index helpers) {
+void schedule_helpers(const Device& device, HelperControl& control, Index helpers) {
   try {
-    for (; helpers > 0; --helpers) device.getPool()->Schedule([place = &desk] { place->help(); });
+    for (; helpers > 0; --helpers) device.getPool()->Schedule([control = &control] { control->help(); });
   } catch (...) {
-    desk.excuse(helpers);
+    control.cancel(helpers);
   }
 }
 
-/// Calls body(worker, task) for each task in [0, tasks), tasks in ascending order on whichever worker is free; `worker`
-/// is in [0, workers) and never in two calls at once. The calling thread is worker 0, and waits for nobody who has not
-/// begun: it may be one of the pool's, and all others busy. Where body throws, no task is begun any more, and the first
-/// exception is thrown on when the others are done. Takes no memory but, once per `owner`, for the desk.
+/// Calls body(worker, task) for each task in [0, tasks), begun in ascending order; `worker` is in [0, workers), and
+/// never in two calls at once. The calling thread is worker 0. It waits only for helpers that have started, so it may
+/// itself be a thread of a pool whose other threads are all busy. After body throws no further task begins, and the
+/// first exception is rethrown when all workers are done. Allocates only the control block of `owner`: once, and again
+/// where the pool changes while tasks of the old one are pending.
 template <class Device, class Body>
-void run_tasks([[maybe_unused]] const Device& device, [[maybe_unused]] HelpDeskOwner& owner, Index workers, Index tasks,
-               const Body& body) {
+void run_tasks([[maybe_unused]] const Device& device, [[maybe_unused]] HelperControlOwner& owner, Index workers,
+               Index tasks, const Body& body) {
   if constexpr (ThreadedDevice<Device>) {
-    HelpDesk* const desk = workers > 1 ? owner.desk(std::to_address(device.getPool())) : nullptr;
-    if (desk != nullptr) {
+    HelperControl* const control = workers > 1 ? owner.control(std::to_address(device.getPool())) : nullptr;
+    if (control != nullptr) {
       using Tasks = SharedTasks<Body>;
       Tasks shared(tasks, body);
       const auto work = [](void* call, Index worker) { static_cast<Tasks*>(call)->work(worker); };
-      send_for_helpers(device, *desk, desk->open(work, &shared, workers - 1));
+      schedule_helpers(device, *control, control->begin(work, &shared, workers - 1));
       shared.work(0);
-      desk->close();
+      control->finish();
       shared.rethrow();
       return;
     }

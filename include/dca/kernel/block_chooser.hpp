@@ -1,4 +1,4 @@
-// How a group of queries chooses: estimates of what is in each block of keys, from summaries, and the policy's word.
+// Chooses key blocks for a group of queries: estimates from block summaries, then the policy's choice.
 #pragma once
 
 #include "dca/kernel/choices.hpp"
@@ -12,8 +12,8 @@
 namespace dca::detail {
 
 /// blocks[b].importance += the sum over lanes, each times its `weight`, of the softmax over blocks of scores
-/// [count][lanes], which are replaced. Scores that overflow are as large as can be; blocks whose importance is NaN stay
-/// out.
+/// [count][lanes], which are overwritten. Infinite scores count as the largest finite ones, NaN as the largest; blocks
+/// whose importance is NaN are left out.
 template <class T, int Vectors>
 void add_importance(T* scores, Index count, const T* weight, RankedBlock<T>* blocks) {
   constexpr int size = packet_size<T>, stride = Vectors * size;
@@ -74,14 +74,14 @@ class BlockChooser {
     blocks_ = arena.take<RankedBlock<T>>(choices.most_blocks());
   }
 
-  /// The choice of a group.
+  /// Lets the policy choose for a group.
   void choose(const QueryGroup& group, const QueryRun& run, Index kv_head) {
     run_ = run;
     // Queries that are streamed together visit what any of them chose, even where they see different keys.
     for_each_alike(group, kv_head, [&](const QueryBlock& query, BlockSet set) { choose_alike(query, set); });
   }
 
-  /// The mass that the queries of a group leave out, after its choice.
+  /// Writes bounds of the softmax mass that the queries of a group skip. To be called after `choose`.
   void bound_skipped(const QueryGroup& group, const QueryRun& run, Index kv_head) {
     run_ = run;
     for_each_alike(group, kv_head, [&](const QueryBlock& query, BlockSet set) { bound_alike(query, set); });
@@ -108,7 +108,7 @@ class BlockChooser {
       for (Index b = 0; b < count; ++b) blocks_[b] = {T{0}, first + b};
       // The last block may not be complete, in its summary or in the range: it is the nearest, and needs no estimate.
       for_each_panel(query, [&](auto vectors, KeyRange) {
-        leave_out_unknown(vectors * packet_size<T>);
+        zero_non_finite_queries(vectors * packet_size<T>);
         score<vectors>(query, {first, first + count - 1}, static_cast<T>(selection_.optimism()),
                        [&](Index b) { blocks_[b - first].importance = std::numeric_limits<T>::quiet_NaN(); });
         add_importance<T, vectors>(scores_, count - 1, weight_, blocks_);
@@ -122,7 +122,7 @@ class BlockChooser {
     }
   }
 
-  /// Writes the log2 of the largest sum of 2^logit that the keys left out can have, per row.
+  /// Writes, per row, the log2 of an upper bound of the sum of 2^logit over skipped keys.
   void bound_alike(const QueryBlock& query, const BlockSet& set) {
     constexpr T lowest = -std::numeric_limits<T>::infinity();
     const Index first = set.first_block(), count = set.last_block() - first;
@@ -164,9 +164,9 @@ class BlockChooser {
     }
   }
 
-  /// Queries of the panel at work that are not finite have nothing to choose by: they ask for nothing and count for
-  /// nothing, or they would take their neighbours' choice away.
-  void leave_out_unknown(Index lanes) {
+  /// Sets queries of the current panel that are not finite, and their weights, to 0: NaN would spoil the choice that
+  /// their neighbours share.
+  void zero_non_finite_queries(Index lanes) {
     T zero[panel_rows<T>]{};  // 0 * x is 0 for finite x, NaN otherwise
     for (Index d = 0; d < head_dim_; ++d) {
       for (Index lane = 0; lane < lanes; ++lane) zero[lane] += T{0} * queries_[d * lanes + lane];
@@ -178,25 +178,23 @@ class BlockChooser {
     }
   }
 
-  /// Logits of the panel's queries for blocks [blocks.first, blocks.last), the bounds where optimism is 1: scores_
-  /// [blocks][lanes]. Calls unknown(block) where keys are not finite.
+  /// Writes logits of the panel's queries for blocks [blocks.first, blocks.last), their upper bounds where optimism is
+  /// 1, to scores_ [blocks][lanes]. Calls unknown(block) for blocks with keys that are not finite.
   template <int Vectors, class Unknown>
   void score(const QueryBlock& query, KeyRange blocks, T optimism, const Unknown& unknown) {
     constexpr Index lanes = Vectors * packet_size<T>;
-    alignas(64) T most[lanes];  // nobody asks
+    alignas(64) T most[lanes];  // not used
     for (Index first = blocks.first; first < blocks.last; first += key_tile) {
       const Index count = std::min(key_tile, blocks.last - first);
       for (Index b = 0; b < count; ++b) {
         summaries_.read(query.sequence, query.kv_head, first + b, summary_);
         const T *const mean = summary_, *const least = mean + head_dim_, *const largest = least + head_dim_;
         T* const bound = bounds_ + b * 2 * head_dim_;
-        T zero{0};  // as above
         for (Index d = 0; d < head_dim_; ++d) {
           bound[d] = optimism * T{0.5} * (largest[d] + least[d]) + (T{1} - optimism) * mean[d];
           bound[head_dim_ + d] = optimism * T{0.5} * (largest[d] - least[d]);
-          zero += T{0} * (bound[d] + bound[head_dim_ + d]);
         }
-        if (zero != T{0}) unknown(first + b);
+        if (!all_finite(bound, 2 * head_dim_)) unknown(first + b);
       }
       multiply_keys<T, Vectors>(bounds_, count, 2 * head_dim_, queries_, scores_ + (first - blocks.first) * lanes, most,
                                 [] {});

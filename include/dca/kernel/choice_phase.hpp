@@ -1,4 +1,4 @@
-// What comes before the tile loop where queries choose their keys: summaries, then choices.
+// Runs before the tile loop where a policy chooses keys: summaries, then choices.
 #pragma once
 
 #include <iterator>
@@ -8,7 +8,7 @@
 
 namespace dca::detail {
 
-/// Nothing to choose, and nothing to do.
+/// Without a policy: does nothing.
 struct NoChoicePhase {
   using Choices = EveryKey;
 
@@ -18,9 +18,9 @@ struct NoChoicePhase {
   Index bytes_per_worker() const { return 0; }
   Index most_tasks() const { return 0; }
   template <class Device>
-  void run(const Device&, HelpDeskOwner&, Index, std::byte*, Index) {}
+  void run(const Device&, HelperControlOwner&, Index, std::byte*, Index) {}
   template <class Device>
-  void bound_skipped(const Device&, HelpDeskOwner&, Index, std::byte*, Index) const {}
+  void bound_skipped(const Device&, HelperControlOwner&, Index, std::byte*, Index) const {}
   void report(std::vector<ChosenBlocks>&) const {}
   const Choices& choices() const { return choices_; }
 
@@ -28,8 +28,8 @@ struct NoChoicePhase {
   Choices choices_;
 };
 
-/// The choices of all groups of queries and kv_heads of a call, each by itself: on whichever thread, in whichever
-/// batch, the same.
+/// Makes the choices of all query groups and kv_heads of a call, each independent of the others: the same on any thread
+/// and in any batch.
 template <class T, class Layout, class Source, class Q, class O, class Part, class Selection>
 class ChoicePhase {
  public:
@@ -70,27 +70,28 @@ class ChoicePhase {
   /// Tasks that could run at once.
   Index most_tasks() const { return std::max(summaries_.tasks(), choices_.group_count() * source_.kv_heads()); }
 
-  /// Nothing of the caller's is written here: a policy may throw.
+  /// Writes no output of the call: a policy may throw.
   template <class Device>
-  void run(const Device& device, HelpDeskOwner& help, Index workers, std::byte* own, Index bytes) {
-    run_tasks(device, help, std::min(workers, std::max<Index>(summaries_.tasks(), 1)), summaries_.tasks(),
+  void run(const Device& device, HelperControlOwner& helpers, Index workers, std::byte* own, Index bytes) {
+    run_tasks(device, helpers, std::min(workers, std::max<Index>(summaries_.tasks(), 1)), summaries_.tasks(),
               [&](Index worker, Index task) {
                 Arena arena(own + worker * bytes);
                 summaries_.template summarise<Part>(params_, task, arena);
               });
-    for_each_group(device, help, workers, own, bytes,
+    for_each_group(device, helpers, workers, own, bytes,
                    [](Chooser& chooser, const auto&... group) { chooser.choose(group...); });
   }
 
-  /// Writes, where the call wants to know it, the mass that queries leave out.
+  /// Writes `skipped`, where the call asks for it.
   template <class Device>
-  void bound_skipped(const Device& device, HelpDeskOwner& help, Index workers, std::byte* own, Index bytes) const {
+  void bound_skipped(const Device& device, HelperControlOwner& helpers, Index workers, std::byte* own,
+                     Index bytes) const {
     if (call_.skipped.data == nullptr) return;
-    for_each_group(device, help, workers, own, bytes,
+    for_each_group(device, helpers, workers, own, bytes,
                    [](Chooser& chooser, const auto&... group) { chooser.bound_skipped(group...); });
   }
 
-  /// Appends what was chosen, by group and kv_head; all of it, or nothing without memory.
+  /// Appends the choices by group and kv_head. Throws std::bad_alloc with nothing appended.
   void report(std::vector<ChosenBlocks>& to) const {
     std::vector<ChosenBlocks> chosen;
     for (Index g = 0; g < choices_.group_count(); ++g) {
@@ -114,11 +115,11 @@ class ChoicePhase {
 
   /// Calls f(chooser, group, its queries, kv_head) for all groups and kv_heads.
   template <class Device, class F>
-  void for_each_group(const Device& device, HelpDeskOwner& help, Index workers, std::byte* own, Index bytes,
+  void for_each_group(const Device& device, HelperControlOwner& helpers, Index workers, std::byte* own, Index bytes,
                       const F& f) const {
     // Later groups have more to choose from: they come first, so that the threads finish together.
     const Index tasks = choices_.group_count() * source_.kv_heads();
-    run_tasks(device, help, std::min(workers, std::max<Index>(tasks, 1)), tasks, [&](Index worker, Index task) {
+    run_tasks(device, helpers, std::min(workers, std::max<Index>(tasks, 1)), tasks, [&](Index worker, Index task) {
       Arena arena(own + worker * bytes);
       Chooser chooser(params_, summaries_, call_, selection_, choices_, arena);
       const QueryGroup& group = choices_.group((tasks - 1 - task) / source_.kv_heads());

@@ -138,7 +138,8 @@ class BlockChoices {
   std::uint64_t* sets_ = nullptr;
 };
 
-/// Whether the query at `position` visits any key through Part: of those that it sees, what was chosen counts.
+/// Whether the query at `position` visits any key through Part: one that it sees and, if a policy selects, that was
+/// chosen.
 template <class Part, class Choices, class Layout>
 bool visits_keys([[maybe_unused]] const Choices& choices, const Layout& layout, [[maybe_unused]] Index sequence,
                  [[maybe_unused]] Index kv_head, Index position) {

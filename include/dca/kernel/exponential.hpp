@@ -78,11 +78,10 @@ EIGEN_ALWAYS_INLINE Packet<T> exp2_nonpositive(const Packet<T>& x) {
   return ei::pmadd(parts.power, parts.fraction, parts.power);
 }
 
-/// tanh(x * ln(2) / 2) = E / (E + 2) with E = 2^x - 1, which loses nothing to cancellation at either end. NaN stays
-/// NaN.
+/// tanh(x * ln(2) / 2) = E / (E + 2) with E = 2^x - 1, without cancellation for small or large x. NaN stays NaN.
 template <class T>
 EIGEN_ALWAYS_INLINE Packet<T> exp2_tanh(const Packet<T>& x) {
-  constexpr T saturated = sizeof(T) == sizeof(float) ? T{29} : T{58};  // rounds to 1 well before
+  constexpr T saturated = sizeof(T) == sizeof(float) ? T{29} : T{58};  // tanh rounds to 1 well below this
   const Packet<T> inside = ei::pmin(ei::pmax(x, broadcast<T>(-saturated)), broadcast<T>(saturated));
   const Exp2Parts<T> parts = exp2_parts<T>(inside);
   const Packet<T> e = ei::pmadd(parts.power, parts.fraction, ei::psub(parts.power, broadcast<T>(T{1})));

@@ -33,14 +33,14 @@ struct LaneRanges {
   }
 };
 
-/// cap * tanh(s / cap) on logits s, all in units of log2. Only here is s divided by the cap: queries times 1 / cap
-/// would vanish where the cap is large.
+/// cap * tanh(s / cap) of logits s, all in units of log2. The division is done here and not on the queries, which would
+/// underflow with a large cap.
 template <class T>
 struct SoftCap {
   T log2;   // the cap; 0: none
-  T slope;  // of what exp2_tanh takes
+  T slope;  // 2 / cap: the argument of exp2_tanh per unit of logit
 
-  /// `cap` is in natural units, 0 or in the range that checked_softcap allows.
+  /// `cap` in natural units, as checked_softcap returns it.
   explicit SoftCap(double cap)
       : log2(static_cast<T>(cap * std::numbers::log2e)), slope(cap > 0 ? static_cast<T>(2 / cap) : T{0}) {}
 
@@ -51,8 +51,8 @@ struct SoftCap {
   }
 };
 
-/// Turns raw scores [count][lanes] into masked logits, in place, and returns nothing: soft-cap first, then -inf where a
-/// lane does not see a key.
+/// Turns raw scores [count][lanes] into masked logits, in place: soft-cap first, then -inf where a lane does not see a
+/// key.
 template <class T, int Vectors>
 void mask_scores(T* scores, Index count, LaneRanges<T> ranges, SoftCap<T> cap) {
   constexpr int size = packet_size<T>;
@@ -80,12 +80,12 @@ void largest_logits(const T* logits, Index count, T* most) {
   unroll<Vectors>([&](auto v) { store(most + v * size, max[v]); });
 }
 
-/// One step of the online softmax over logits [count][lanes] (log2 units), Vectors packets of lanes, of which `most`
-/// are the largest: replaces them by 2^(logit - new max), updates the state, and writes the factor by which all earlier
-/// sums of a lane must shrink.
+/// One step of the online softmax over logits [count][lanes] (log2 units), Vectors packets of lanes, with the largest
+/// logit of each lane in `most`: replaces logits by 2^(logit - new max), updates the state, and writes the factor by
+/// which earlier sums of each lane must be multiplied.
 ///
-/// A lane that has seen nothing but -inf keeps max = -inf and gives zeros. A masked key gives an exact 0, so that
-/// visiting a tile of which a lane sees nothing changes nothing for that lane.
+/// A lane that has seen only -inf keeps max = -inf and gives zeros. A masked key gives an exact 0, so that a tile of
+/// which a lane sees no key changes nothing for that lane.
 template <class T, int Vectors>
 void online_softmax(T* logits, Index count, const T* most, SoftmaxState<T> state, T* factor) {
   constexpr int size = packet_size<T>;
@@ -114,9 +114,9 @@ void online_softmax(T* logits, Index count, const T* most, SoftmaxState<T> state
   });
 }
 
-/// One step of the online softmax of a single query row, over logits [first, last) of a tile that lie side by side (as
-/// online_softmax otherwise, soft-cap as in mask_scores). Others within the packets that this range touches become 0.
-/// Returns the factor by which earlier sums must shrink.
+/// One step of the online softmax of a single query row, over logits [first, last) of a tile that lie side by side
+/// (otherwise as online_softmax, soft-cap as in mask_scores). Other logits of the packets that this range touches
+/// become 0. Returns the factor by which earlier sums must be multiplied.
 template <class T>
 T softmax_row(T* logits, Index first, Index last, SoftCap<T> cap, T& max, T& total) {
   constexpr int size = packet_size<T>;

@@ -27,8 +27,8 @@ EIGEN_ALWAYS_INLINE const T* plain_row(const StorageUnit<E>* row, [[maybe_unused
   }
 }
 
-/// A query row where a part puts it, times what turns its products with keys into logits: see LogitScales. `spare`
-/// holds a row meanwhile.
+/// A query row, rotated to its position in a part and multiplied by LogitScales, so that its products with keys are
+/// logits. `spare` is scratch for one row.
 template <class T, class Layout, class Q>
 void place_query(const AttentionParams<Layout>& params, RowRotator<T>& rotate, Index position, const Q* query,
                  Index head_dim, T* spare, T* place) {

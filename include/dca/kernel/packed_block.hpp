@@ -251,7 +251,7 @@ class PackedBlock {
   }
 
   void write_row(Index row, Index lane, const T* sums) {
-    // Only a row without a sum needs to be asked.
+    // Needed only for a row whose total is 0.
     const bool visits =
         state_.total[lane] == T{0} &&
         (visits_keys<Parts>(choices_, params_.chunks, sequence_, kv_head_, query_.position(row)) || ...);

@@ -106,4 +106,19 @@ EIGEN_ALWAYS_INLINE Packet<T> broadcast(T x) {
   return ei::pset1<Packet<T>>(x);
 }
 
+/// Whether x [count] holds neither NaN nor infinities.
+template <class T>
+bool all_finite(const T* x, Index count) {
+  constexpr int size = packet_size<T>;
+  Packet<T> zeros = broadcast(T{0});  // x - x is 0 for finite x, NaN otherwise
+  Index k = 0;
+  for (; k + size <= count; k += size) {
+    const Packet<T> some = ei::ploadu<Packet<T>>(x + k);
+    zeros = ei::padd(zeros, ei::psub(some, some));
+  }
+  T zero = ei::predux(zeros);
+  for (; k < count; ++k) zero += x[k] - x[k];
+  return zero == T{0};
+}
+
 }  // namespace dca::detail

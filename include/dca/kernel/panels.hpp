@@ -1,4 +1,4 @@
-// How the query rows of a block become panels: runs of rows that are lanes of the same packets.
+// Cuts the query rows of a block into panels: runs of rows that are lanes of the same packets.
 #pragma once
 
 #include "dca/kernel/packet.hpp"
@@ -13,7 +13,7 @@ struct QueryRows {
   Index group;
 
   constexpr Index position(Index row) const { return q_offset + row / group; }
-  /// Most tokens that `count` neighbouring rows are of.
+  /// Most tokens that `count` neighbouring rows can belong to.
   constexpr Index tokens(Index count) const { return ceil_div(count, group) + 1; }
 };
 
@@ -28,11 +28,11 @@ struct Panel {
   int vectors;
   KeyRange seen;
   KeyRange common;
-  const QueryGroup* group;  // whose choice they follow, where there is one
+  const QueryGroup* group;  // whose choice of keys they share; null without a policy
 };
 
-/// Whether some part moves its keys further from position a to position b than rows of a panel move by themselves, as
-/// at a chunk edge. A panel that straddles such an edge is right, but visits the keys of both sides for all its rows.
+/// Whether the first key of some part moves by more than b - a + tolerance from position a to b, as at a chunk edge. A
+/// panel across such an edge is correct, but visits the keys of both sides for all its rows.
 template <class Layout, class... Parts>
 constexpr bool keys_jump(const Layout& layout, Index a, Index b, Index tolerance) {
   const auto moved = [&](KeyRange from, KeyRange to) {
@@ -41,26 +41,25 @@ constexpr bool keys_jump(const Layout& layout, Index a, Index b, Index tolerance
   return (moved(Parts::keys(layout, a), Parts::keys(layout, b)) || ...);
 }
 
-/// Cuts rows into panels of at most panel_rows: at edges of groups of queries that choose for themselves, and shorter
-/// before a jump of the keys where the lanes allow it.
+/// Cuts rows into panels of at most panel_rows rows: always at edges of query groups, whose choices of keys differ, and
+/// before a jump of the keys where lanes are left for it.
 template <class T, class Layout, class... Parts>
 class PanelCutter {
  public:
-  /// Lanes that a block of `rows` rows with at most `edges` edges may take: some more than rows, for panels that end
-  /// before their last packet does.
+  /// Most lanes of a block of `rows` rows with at most `edges` edges: more than rows, because panels may not fill their
+  /// last packet.
   static constexpr Index lane_capacity(Index rows, Index edges) {
     return lanes_without_jumps(rows, edges) + (rows > panel_rows<T> ? 2 * panel_rows<T> : 0);
   }
   static constexpr Index panel_capacity(Index lanes) { return lanes / packet_size<T>; }
 
-  /// Writes the panels of rows [first, last) and returns their number, at most panel_capacity of the lanes that they
-  /// may take, `capacity`. `edge_after(position)` is the next edge, most_edges(tokens) a bound of the edges among so
-  /// many neighbouring tokens.
+  /// Writes the panels of rows [first, last), which take at most `capacity` lanes, and returns their number.
+  /// `edge_after(position)` is the next edge; most_edges(tokens) bounds the edges among that many neighbouring tokens.
   ///
-  /// They fit: lane + lanes_without_jumps(rows left, edges left) never exceeds capacity. It does not at the start. A
-  /// full panel takes whole packets, and leaves as much less to do. One cut at an edge takes up to a packet more than
-  /// its rows, and leaves an edge less. One cut at a jump takes as much, and no edge with it: only where the rest, with
-  /// as many edges as there can be, still has room.
+  /// Why they fit: lane + lanes_without_jumps(rows left, edges left) <= capacity holds at the start and after each
+  /// panel. A full panel takes whole packets, as many lanes as rows. One cut at an edge takes up to a packet more than
+  /// its rows, and leaves one edge less. One cut at a jump takes as much but leaves as many edges: it is cut only if
+  /// the rest, with the most edges that it can have, still fits.
   template <class EdgeAfter, class MostEdges>
   static Index cut(const Layout& layout, QueryRows query, Index first, Index last, Index capacity,
                    const EdgeAfter& edge_after, const MostEdges& most_edges, Panel* panels) {
@@ -84,7 +83,7 @@ class PanelCutter {
   }
 
  private:
-  /// Each edge may leave the packet before it unfinished.
+  /// Before each edge a packet may be partly empty.
   static constexpr Index lanes_without_jumps(Index rows, Index edges) {
     return round_up(rows, packet_size<T>) + edges * packet_size<T>;
   }

@@ -3,7 +3,7 @@
 
 #include "dca/kernel/choices.hpp"
 #include "dca/kernel/pack.hpp"
-#include "dca/kv/key_summaries.hpp"
+#include "dca/kv/key_summary.hpp"
 
 namespace dca::detail {
 

@@ -33,8 +33,7 @@ class TileLoop {
         width_(whole_packets<T>(source.v_head_dim())),
         state_size_(round_up(StreamedState<T>::size(plan_.streamed_rows(), width_), packet_size<T>)) {}
 
-  /// Throws std::bad_alloc where its scratch memory is not to be had, or none for `chosen`, and what a policy throws:
-  /// before anything is written.
+  /// Throws std::bad_alloc without memory for scratch or `chosen`, and what a policy throws; nothing is written then.
   void run(Workspace* workspace, std::vector<ChosenBlocks>* chosen) {
     Arena counter;
     plan_.take_tables(counter);
@@ -51,12 +50,12 @@ class TileLoop {
     states_ = shared.take<T>(states * state_size_);
     plan_.fill(runs(), ranges());
     std::byte* const own = scratch.data() + shared_bytes;
-    choice_.run(device_, scratch.help(), workers, own, bytes);
+    choice_.run(device_, scratch.helpers(), workers, own, bytes);
     if (chosen != nullptr) choice_.report(*chosen);
     fill_skipped();
-    choice_.bound_skipped(device_, scratch.help(), workers, own, bytes);
+    choice_.bound_skipped(device_, scratch.helpers(), workers, own, bytes);
     const Index packed_tasks = plan_.packed_count() * kv_heads_;
-    run_tasks(device_, scratch.help(), std::min(workers, tasks), tasks, [&](Index worker, Index task) {
+    run_tasks(device_, scratch.helpers(), std::min(workers, tasks), tasks, [&](Index worker, Index task) {
       Arena arena(own + worker * bytes);
       if (task < packed_tasks) {
         run_packed(task, arena);
@@ -64,11 +63,11 @@ class TileLoop {
         run_streamed(task - packed_tasks, arena);
       }
     });
-    if (states > 0) merge_pieces(scratch.help(), workers, own, bytes);
+    if (states > 0) merge_pieces(scratch.helpers(), workers, own, bytes);
   }
 
  private:
-  /// Nobody leaves anything out, until a policy says so.
+  /// -inf: no key is skipped, until bound_skipped writes otherwise.
   void fill_skipped() const {
     const TensorView<T>& skipped = call_.skipped;
     if (skipped.data == nullptr) return;
@@ -122,11 +121,11 @@ class TileLoop {
   }
 
   /// The rows of all sequences whose keys were cut into pieces: a task is one sequence and kv_head.
-  void merge_pieces(HelpDeskOwner& help, Index workers, std::byte* own, Index bytes) const {
+  void merge_pieces(HelperControlOwner& helpers, Index workers, std::byte* own, Index bytes) const {
     constexpr Index worthwhile_elements = Index{1} << 16;
     const Index tasks = source_.sequences() * kv_heads_;
     const bool alone = plan_.streamed_count() * kv_heads_ * state_size_ < worthwhile_elements;
-    run_tasks(device_, help, alone ? 1 : std::min(workers, tasks), tasks, [&](Index worker, Index task) {
+    run_tasks(device_, helpers, alone ? 1 : std::min(workers, tasks), tasks, [&](Index worker, Index task) {
       const Index sequence = task / kv_heads_, kv_head = task % kv_heads_;
       const Index first = plan_.first_piece(sequence), pieces = plan_.first_piece(sequence + 1) - first;
       if (pieces == 0) return;
@@ -152,7 +151,7 @@ class TileLoop {
     std::fill_n(sums, width_, T{0});
     for (Index k = 0; k < pieces; ++k) {
       const StreamedState<T> piece = state(first + k, kv_head, rows);
-      if (piece.total[row] == T{0}) continue;  // it saw nothing, and has nothing to say
+      if (piece.total[row] == T{0}) continue;  // it saw no keys
       const T weight = static_cast<T>(std::exp2(static_cast<double>(piece.max[row]) - static_cast<double>(base)));
       merged.total += weight * piece.total[row];
       const T* const more = piece.sums + row * width_;

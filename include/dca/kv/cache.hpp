@@ -9,7 +9,7 @@ namespace dca {
 
 /// Tokens that a KeyValueCache has room for, per sequence; one that grows takes more when they are used up.
 struct CacheCapacity {
-  Index tokens = 0;  // to be given: at least 1
+  Index tokens = 0;  // required: at least 1
   bool grows = false;
 };
 
@@ -37,13 +37,13 @@ class KeyValueCache {
     }
   }
 
-  /// Caches move, and are not copied: a copy would be a mistake more often than a wish.
+  /// Movable, not copyable: a copy is rarely intended.
   KeyValueCache(KeyValueCache&&) noexcept = default;
   KeyValueCache& operator=(KeyValueCache&&) noexcept = default;
 
   /// Appends the tokens of key [m, kv_heads, head_dim] (unrotated) and value [m, kv_heads, v_head_dim] to a sequence.
-  /// Throws std::invalid_argument where shapes do not fit or, unless the cache grows, the capacity is exceeded,
-  /// std::bad_alloc without memory: nothing is changed then.
+  /// Throws, with nothing changed, std::invalid_argument where shapes do not fit or a cache that does not grow is full,
+  /// std::bad_alloc without memory.
   template <class Device, class X, class Y>
   void append(const Device& device, Index sequence, TensorView<X> key, TensorView<Y> value) {
     check_sequence(sequence);
@@ -74,24 +74,24 @@ class KeyValueCache {
     table(to).length = length;
   }
 
-  /// All sequences as the keys and values of a call; until the next change of the cache.
+  /// All sequences as the keys and values of a call; valid until the cache changes.
   PagedKeyValues<Pool> view() const { return PagedKeyValues<Pool>(pool_, tables_); }
 
   /// Some sequences, in the order of `sequences`, which must outlive the view. Throws std::invalid_argument where one
-  /// is not there.
+  /// does not exist.
   PagedKeyValues<Pool> view(std::span<const Index> sequences) const {
     return PagedKeyValues<Pool>(pool_, tables_, sequences);
   }
 
   Index sequences() const { return static_cast<Index>(tables_.size()); }
-  /// Tokens of a sequence. Throws std::invalid_argument where it is not there.
+  /// Tokens of a sequence. Throws std::invalid_argument where it does not exist.
   Index length(Index sequence) const {
     check_sequence(sequence);
     return tables_[static_cast<std::size_t>(sequence)].length;
   }
   /// Tokens per sequence that fit without growing.
   Index capacity() const { return pool_.block_size(); }
-  /// Bytes held for keys and values.
+  /// Bytes held for keys, values and summaries.
   Index bytes() const { return pool_.bytes(); }
 
  private:
@@ -121,7 +121,7 @@ class KeyValueCache {
     const Index count = rows.key.shape[1];
     Index longest = 0;
     for (const BlockTable& table : tables) longest = std::max(longest, table.length);
-    // A larger pool takes the place of this one only when the tokens are in it: blocks of both are the same.
+    // A larger pool replaces this one only when the append has succeeded; block numbers are the same in both.
     std::optional<Pool> larger = with_room(longest, count);
     Pool& pool = larger ? *larger : pool_;
     pool.append(device, std::span<const BlockTable>(tables), rows.key, rows.value);
@@ -129,7 +129,7 @@ class KeyValueCache {
     for (BlockTable& table : tables) table.length += count;
   }
 
-  /// What has room for `more` tokens after `length` in every sequence; nothing where the pool has.
+  /// A larger pool with room for `more` tokens after `length` in every sequence; nothing where this pool has it.
   std::optional<Pool> with_room(Index length, Index more) const {
     if (more <= capacity() - length) return {};
     if (!grows_) {

@@ -6,8 +6,8 @@
 
 namespace dca {
 
-/// Unrotated keys [batch, length, kv_heads, head_dim] and values [batch, length, kv_heads, v_head_dim], any strides but
-/// that of the features, which are contiguous; both may drop the batch. Refers to their memory.
+/// Unrotated keys [batch, length, kv_heads, head_dim] and values [batch, length, kv_heads, v_head_dim], with contiguous
+/// features and any other strides; both may drop the batch. Does not own the memory.
 template <class K, class V>
 class DenseKeyValues {
  public:
@@ -15,7 +15,8 @@ class DenseKeyValues {
   using Value = V;
   using KeyPlacement = Unplaced;
 
-  /// Throws std::invalid_argument where a tensor has no data or strides that no memory has, or the shapes do not agree.
+  /// Throws std::invalid_argument where data is missing, features are not contiguous, strides overflow, or shapes
+  /// differ.
   DenseKeyValues(TensorView<const K> keys, TensorView<const V> values)
       : keys_(detail::checked_view("key", keys, 4, true)), values_(detail::checked_view("value", values, 4, true)) {
     detail::check_equal("value", "batch", values_.shape[0], "key", keys_.shape[0]);

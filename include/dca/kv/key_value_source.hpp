@@ -21,34 +21,34 @@ struct RowRun {
 namespace detail {
 
 template <class Source, class Placement>
-concept HoldsPlaced = KeyPlacing<Placement> && requires(const Source& source) {
+concept HasPlacedKeys = KeyPlacing<Placement> && requires(const Source& source) {
   { source.placement() } -> std::convertible_to<const PlacedKeys<Placement>&>;
 };
 
-/// A KeyPlacement, and placement() where keys are placed.
+/// Has a KeyPlacement, and placement() where keys are placed.
 template <class Source>
-concept TellsPlacement =
-    std::same_as<typename Source::KeyPlacement, Unplaced> || HoldsPlaced<Source, typename Source::KeyPlacement>;
+concept HasPlacement =
+    std::same_as<typename Source::KeyPlacement, Unplaced> || HasPlacedKeys<Source, typename Source::KeyPlacement>;
 
-/// A source in memory of the caller's, which no output may overlap.
+/// A source in memory of the caller, given by memory(): outputs must not overlap it.
 template <class Source>
-concept TellsMemory = requires(const Source& source) {
+concept HasMemory = requires(const Source& source) {
   { source.memory() } -> std::same_as<std::array<NamedRange, 2>>;
 };
 
 }  // namespace detail
 
-/// What the tile loop asks of its keys and values: of how many sequences, how long each is, and runs of rows by
-/// (sequence, kv_head, absolute position of the first row), each as long as the memory allows and at least one row. The
-/// loop asks only for positions below the sequence's length, and reads only rows that some query sees. It asks from
-/// several threads at once, and must get the same answers for as long as a call lasts. Functions should not throw: the
-/// results of a call in which one does may hold anything.
+/// What the tile loop needs of keys and values: the number of sequences, their lengths, and runs of rows by (sequence,
+/// kv_head, absolute position of the first row), each as long as the memory allows and at least one row. The loop asks
+/// only for positions below the sequence's length, and reads only rows that some query sees. Functions are called from
+/// several threads at once, and must return the same throughout a call. They should not throw: an exception reaches the
+/// caller, with outputs partly written.
 ///
-/// KeyPlacement is Unplaced where keys come as the model made them; the loop then rotates them. Otherwise they are
-/// already rotated at KeyPlacement's position, by the layout and the embedding that `placement()` tells, the first
-/// features of all pairs in front and then the second ones: see RowRotator.
+/// KeyPlacement is Unplaced for keys as the model made them; the loop then rotates them. Otherwise keys are already
+/// rotated to KeyPlacement's position, with the layout and embedding of placement(), and the first features of all
+/// pairs come before the second ones: see RowRotator.
 template <class Source>
-concept KeyValueSource = detail::TellsPlacement<Source> &&
+concept KeyValueSource = detail::HasPlacement<Source> &&
     requires(const Source& source, Index sequence, Index kv_head, Index first) {
   typename Source::KeyPlacement;
   { source.keys(sequence, kv_head, first) } -> std::same_as<RowRun<typename Source::Key>>;
@@ -64,10 +64,10 @@ concept KeyValueSource = detail::TellsPlacement<Source> &&
 template <class Source>
 inline constexpr bool has_placed_keys = !std::is_same_v<typename Source::KeyPlacement, Unplaced>;
 
-/// A source that keeps, besides, summaries of its keys as they are placed: of the keys [b * summary_block(),
-/// (b + 1) * summary_block()) of a sequence and kv_head, as far as there are such, read_summary writes mean, least and
-/// largest, [3][head_dim], in the scalar T of the call's arithmetic. summary_block() 0: it keeps none. Of other sources
-/// a call that chooses keys by what is in them makes its own, from all keys.
+/// A source that also keeps summaries of its placed keys. read_summary writes mean, least and largest, [3][head_dim],
+/// in the scalar T of the call, of those keys [b * summary_block(), (b + 1) * summary_block()) of a sequence and
+/// kv_head that exist. summary_block() 0: it keeps none. For other sources a call that ranks blocks makes summaries
+/// itself, from all keys.
 template <class Source, class T = float>
 concept SummarisedSource = KeyValueSource<Source> && has_placed_keys<Source> &&
     requires(const Source& source, Index sequence, Index kv_head, Index block, T* place) {

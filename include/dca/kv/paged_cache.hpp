@@ -1,4 +1,4 @@
-// Sequences on a pool of blocks, that share what they have in common.
+// Sequences in blocks of a pool that share common prefixes.
 #pragma once
 
 #include <optional>
@@ -19,8 +19,8 @@ class PagedCache {
   PagedCache(PlacedKeys<Placement> placed, CacheShape shape, Index blocks, Index block_size)
       : pool_(std::move(placed), shape, blocks, block_size) {}
 
-  /// A new sequence without tokens; its number, which may be one that a removed sequence had. Throws std::bad_alloc
-  /// without memory; nothing is changed then.
+  /// Adds a sequence without tokens and returns its number, which may be that of a removed one. Throws std::bad_alloc
+  /// without memory, with nothing changed.
   Index add() {
     Index sequence = static_cast<Index>(sequences_.size());
     if (unused_.empty()) {
@@ -35,8 +35,8 @@ class PagedCache {
     return sequence;
   }
 
-  /// A new sequence with the tokens of `sequence`, in the same blocks. Throws std::invalid_argument where there is
-  /// none, std::bad_alloc as add.
+  /// Adds a sequence with the tokens of `sequence`, in the same blocks. Throws std::invalid_argument where that does
+  /// not exist, std::bad_alloc as add.
   Index fork(Index sequence) {
     check_sequence(sequence);
     std::vector<Index> blocks = sequences_[index(sequence)].blocks;
@@ -63,16 +63,16 @@ class PagedCache {
     set_length(sequence, length);
   }
 
-  /// Ends a sequence. Throws std::invalid_argument where there is none.
+  /// Removes a sequence. Throws std::invalid_argument where it does not exist.
   void remove(Index sequence) {
     truncate(sequence, 0);
     sequences_[index(sequence)].used = false;
     unused_.push_back(sequence);
   }
 
-  /// Appends key [m, kv_heads, head_dim] (unrotated) and value [m, kv_heads, v_head_dim]. Throws std::invalid_argument
-  /// where there is no such sequence, shapes do not fit, or fewer blocks are free than are needed, std::bad_alloc
-  /// without memory; no token is changed then, and no block is kept.
+  /// Appends key [m, kv_heads, head_dim] (unrotated) and value [m, kv_heads, v_head_dim]. Throws, with nothing changed,
+  /// std::invalid_argument where the sequence does not exist, shapes do not fit, or too few blocks are free,
+  /// std::bad_alloc without memory.
   template <class Device, class X, class Y>
   void append(const Device& device, Index sequence, TensorView<X> key, TensorView<Y> value) {
     check_sequence(sequence);
@@ -82,7 +82,7 @@ class PagedCache {
     try {
       pool_.append(device, std::span<const BlockTable>(&tables_[index(sequence)], 1), rows.key, rows.value);
     } catch (...) {
-      truncate(sequence, length(sequence));  // what make_room took is given back
+      truncate(sequence, length(sequence));  // gives back what make_room took
       if (shared) {
         std::swap(sequences_[index(sequence)].blocks.back(), *shared);
         pool_.give_back(*shared);
@@ -93,8 +93,8 @@ class PagedCache {
     set_length(sequence, length(sequence) + count);
   }
 
-  /// Some sequences as the keys and values of a call, in the order of `sequences`. Refers to both; until the next
-  /// change of the cache. Throws std::invalid_argument where one is not there.
+  /// Some sequences as the keys and values of a call, in the order of `sequences`. Refers to the cache and to
+  /// `sequences`; valid until the cache changes. Throws std::invalid_argument where one does not exist.
   PagedKeyValues<Pool> view(std::span<const Index> sequences) const {
     for (const Index sequence : sequences) check_sequence(sequence);
     return PagedKeyValues<Pool>(pool_, tables_, sequences);
@@ -124,8 +124,8 @@ class PagedCache {
     tables_[index(sequence)] = {sequences_[index(sequence)].blocks, length};
   }
 
-  /// Blocks for `count` more tokens, the one that is begun a sequence's own. Returns the shared one whose place that
-  /// takes, to be given back when nothing can fail any more.
+  /// Takes blocks for `count` more tokens. A partly filled last block that is shared is replaced by a copy; returns the
+  /// shared one, to be given back when the append has succeeded.
   std::optional<Index> make_room(Index sequence, Index count) {
     std::vector<Index>& blocks = sequences_[index(sequence)].blocks;
     const Index now = length(sequence), size = pool_.block_size();
@@ -144,7 +144,7 @@ class PagedCache {
     if (const std::size_t wanted = blocks.size() + index(needed); wanted > blocks.capacity()) {
       blocks.reserve(std::max(wanted, 2 * blocks.capacity()));
     }
-    // From here on nothing can fail.
+    // Nothing can fail after this.
     std::optional<Index> shared;
     if (copies) {
       shared = pool_.take();

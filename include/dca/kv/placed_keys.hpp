@@ -1,4 +1,4 @@
-// How keys that are rotated already were placed.
+// The layout and rotary embedding with which keys of a cache were rotated.
 #pragma once
 
 #include "dca/positions/key_placement.hpp"
@@ -6,7 +6,7 @@
 
 namespace dca {
 
-/// How the keys of a cache are placed: by which layout, with which embedding. Nothing for unplaced keys.
+/// The layout and rotary embedding with which keys of a cache are rotated; empty for unplaced keys.
 template <class Placement>
 struct PlacedKeys {
   typename Placement::Layout chunks = {};
@@ -19,8 +19,8 @@ struct PlacedKeys<Unplaced> {};
 
 namespace detail {
 
-/// Throws std::invalid_argument unless `placed` keys are where `owner` puts them, by `chunks` and `rope`. Attention
-/// factors may differ: keys are free of them.
+/// Throws std::invalid_argument unless keys were placed with the layout `chunks` and the frequencies and pairing of
+/// `rope`, which are those of `owner`. Attention factors may differ: they are not applied to keys.
 template <class Placement>
 void check_placed(const char* argument, const PlacedKeys<Placement>& placed, const typename Placement::Layout& chunks,
                   const RotaryEmbedding& rope, const char* owner) {

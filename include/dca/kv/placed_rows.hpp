@@ -1,4 +1,4 @@
-// How new keys and values enter a cache: rotated to their place, then stored.
+// Appending to caches: keys are rotated, then keys and values are stored.
 #pragma once
 
 #include "dca/device/workers.hpp"
@@ -9,10 +9,10 @@
 
 namespace dca {
 
-/// Sizes of what a cache holds for a token. With a summary_block it keeps, besides, a summary of every so many keys,
-/// for policies that choose among blocks by what is in them.
+/// Sizes of what a cache holds for a token. With a summary_block it also keeps a summary of every summary_block keys,
+/// for policies that rank blocks.
 struct CacheShape {
-  Index kv_heads = 0;  // to be given, as the next two: at least 1
+  Index kv_heads = 0;  // required, as are the next two: at least 1
   Index head_dim = 0;
   Index v_head_dim = 0;
   Index summary_block = 0;  // keys of a block; 0: no summaries
@@ -79,7 +79,7 @@ struct RowPlace {
   StorageUnit<V>* value;
 };
 
-/// Stores one token of all kv_heads; what a thread needs for it.
+/// Stores one token of all kv_heads; has the scratch memory that one thread needs for it.
 template <class K, class V, class Placement>
 class TokenStore {
  public:
@@ -88,7 +88,7 @@ class TokenStore {
   TokenStore(const PlacedKeys<Placement>& placed, const CacheShape& shape, Arena& arena)
       : placed_(placed), shape_(shape), rotate_(make(placed, arena)), row_(arena.take<Scalar>(shape.head_dim)) {}
 
-  /// Memory that a thread takes for one.
+  /// Bytes of scratch memory that one thread needs.
   static Index bytes(const PlacedKeys<Placement>& placed, const CacheShape& shape) {
     Arena counter;
     const TokenStore counted(placed, shape, counter);
@@ -139,7 +139,7 @@ void store_tokens(const Device& device, Workspace& workspace, const PlacedKeys<P
   const Index tasks = ceil_div(count, rows_per_task), workers = worker_count(device, tasks);
   const Index bytes = Store::bytes(placed, shape);
   Scratch<Device> scratch(device, &workspace, workers * bytes);
-  run_tasks(device, scratch.help(), workers, tasks, [&](Index worker, Index task) {
+  run_tasks(device, scratch.helpers(), workers, tasks, [&](Index worker, Index task) {
     Arena arena(scratch.data() + worker * bytes);
     Store store(placed, shape, arena);
     for (Index r = task * rows_per_task; r < std::min(count, (task + 1) * rows_per_task); ++r) {

@@ -8,7 +8,7 @@ namespace dca {
 /// nothing to choose, and cannot find what stands between.
 struct FirstAndRecent {
   Index first = 128;  // keys from the beginning; at least 0
-  Index recent = -1;  // to be given: keys before the end of the range; at least 0
+  Index recent = -1;  // required: keys before the end of the range; at least 0
   Index block = 128;  // keys of a block, all of which are visited; at least 1
 
   void check() const {

@@ -10,7 +10,7 @@ namespace dca {
 /// The blocks in which the queries may find the most, by estimates from block summaries (with the upper bounds of
 /// Quest, Tang et al. 2024), the first and the last block of the range among them. See RankSelection for the estimate.
 struct TopBlocks {
-  Index keys = -1;              // to be given: visited for a query, at least 0, rounded up to whole blocks
+  Index keys = -1;              // required: how many a query visits, rounded up to whole blocks; at least 0
   Index block = 128;            // keys of a block; a cache must have been made with summaries of as many
   Index query_block = 128;      // neighbouring tokens that share a choice: fewer choose better, more cost less
   double trust_in_bound = 1.0;  // 1: blocks by the best key that they could hold; 0: by their mean key

@@ -1,4 +1,4 @@
-// Which blocks of keys some queries visit: what a policy is asked, and what it answers with.
+// Policies that choose which blocks of keys queries visit: concepts, arguments and results.
 #pragma once
 
 #include <algorithm>
@@ -32,7 +32,7 @@ class BlockSet {
   }
 
   /// A set in the memory of words(keys.last, block_size) words. Throws std::invalid_argument where block_size < 1, or
-  /// there are keys to choose from before position 0 or without memory.
+  /// where `keys` is not empty and begins before 0 or memory is null.
   BlockSet(std::uint64_t* memory, Index block_size, KeyRange keys)
       : words_(memory), block_size_(block_size), keys_(keys) {
     if (block_size < 1) fail_block_size(block_size);
@@ -57,7 +57,7 @@ class BlockSet {
     for (Index block = wanted.first / block_size_; block * block_size_ < wanted.last; ++block) add(block);
   }
 
-  /// Whether a block was added; no other block is in the set.
+  /// Whether a block is in the set.
   bool contains(Index block) const { return block >= first_block() && block < last_block() && bit(block); }
 
   /// The first run of keys of chosen blocks in `within`; empty where there is none.
@@ -71,7 +71,7 @@ class BlockSet {
   }
 
  private:
-  /// Of a block below last_block().
+  /// For blocks below last_block() only.
   bool bit(Index block) const { return (words_[block / word_bits] >> (block % word_bits) & 1) != 0; }
 
   [[noreturn]] static void fail_block_size(Index block_size) {
@@ -79,7 +79,7 @@ class BlockSet {
   }
   [[noreturn]] void fail_keys() const {
     detail::fail("keys", "[" + std::to_string(keys_.first) + ", " + std::to_string(keys_.last) + ")",
-                 "must be from 0 on, with memory for their blocks");
+                 "must not begin before 0, and memory must not be null");
   }
 
   std::uint64_t* words_;
@@ -87,8 +87,8 @@ class BlockSet {
   KeyRange keys_;
 };
 
-/// A key block and an estimate of the softmax mass that some queries would find in it. The last block of a range, whose
-/// keys may not all be there yet, has an infinite estimate.
+/// A key block and an estimate of the softmax mass that some queries have in it. The estimate of a range's last block,
+/// which may be incomplete, is infinite.
 template <class T>
 struct RankedBlock {
   T importance{};
@@ -104,11 +104,10 @@ struct ChosenBlocks {
 /// A policy without a choice: every key is visited, and the result is exact.
 struct AllChunks {};
 
-/// A policy that chooses from what it is told of the queries' places alone. choose(query, set) adds to an empty set;
-/// queries() is how many neighbouring tokens share a choice, block_size() the keys of a block. It is called from
-/// several threads at once, and its answer should depend on its arguments alone. What it throws, the call throws, with
-/// nothing written. A policy may have a function check() that throws std::invalid_argument for numbers that it cannot
-/// use: it is called first.
+/// A policy that chooses by positions alone. choose(query, set) adds to an empty set; queries() is how many
+/// neighbouring tokens share a choice, block_size() the keys of a block. It is called from several threads at once, and
+/// its answer should depend on its arguments alone. What it throws reaches the caller, with nothing written. A policy
+/// may have a function check(), called first, that throws std::invalid_argument for settings that it cannot use.
 template <class Selection>
 concept PlaceSelection = requires(const Selection& selection, const QueryBlock& query, BlockSet& set) {
   { selection.block_size() } -> std::same_as<Index>;
@@ -116,11 +115,11 @@ concept PlaceSelection = requires(const Selection& selection, const QueryBlock& 
   selection.choose(query, set);
 };
 
-/// A policy that chooses by estimates, likewise: choose(query, blocks, set), where `blocks` are all blocks to choose
-/// from in ascending order, and may be reordered. A block's importance is the sum over the queries of the softmax, over
-/// all blocks, of one logit for each: the largest that a key within the bounds of the block's keys could have where
-/// optimism() is 1, that of the keys' mean where it is 0, and between them otherwise. Queries that are not finite do
-/// not count; the importance of a block whose keys are not is infinite.
+/// A policy that chooses by estimates: as PlaceSelection, but with choose(query, blocks, set), where `blocks` are all
+/// blocks to choose from in ascending order, and may be reordered. The importance of a block is the sum over queries of
+/// its softmax over all blocks, with one logit for each query and block: an upper bound over the block's keys where
+/// optimism() is 1, the logit of their mean where it is 0, interpolated between. Queries that are not finite do not
+/// count; the importance of a block with keys that are not is infinite.
 template <class Selection, class T>
 concept RankSelection = requires(const Selection& selection, const QueryBlock& query, BlockSet& set) {
   { selection.block_size() } -> std::same_as<Index>;
@@ -132,10 +131,10 @@ concept RankSelection = requires(const Selection& selection, const QueryBlock& q
 template <class Selection, class T>
 concept BlockSelection = std::same_as<Selection, AllChunks> || PlaceSelection<Selection> || RankSelection<Selection, T>;
 
-/// A part whose keys may be chosen from: far ones, of which a query can do without some. Neither end of its ranges may
-/// move back from one query to the next: queries of which the first and the last see the same keys are taken to see all
-/// the same, and share a choice. Each query at which a range changes begins a new choice, so that a range which moves
-/// with every token costs a choice per token; those of InterChunk change once per chunk.
+/// A part among whose keys a policy may choose. Neither end of its ranges may decrease from one query to the next:
+/// where the first and the last of some queries see the same keys, all between are taken to see them too, and share a
+/// choice. Each change of the range begins a new choice: one for every token if the range moves with every token, one
+/// per chunk for InterChunk.
 template <class Part>
 concept SelectablePart = ChunkPart<Part> && requires {
   requires Part::selectable;

@@ -14,8 +14,8 @@ namespace dca {
 /// chunk_size: the largest rotary position that a query may take (inclusive), in tokens. The paper's c is chunk_size
 /// + 1. local_window: tokens over which exact neighbour distances survive a chunk edge. 0 is legal.
 struct ChunkConfig {
-  Index chunk_size = 0;     // to be given: at least 1
-  Index local_window = -1;  // to be given: at least 0
+  Index chunk_size = 0;     // required: at least 1
+  Index local_window = -1;  // required: at least 0
 };
 
 /// The fields of a model's `dual_chunk_attention_config`. A missing chunk_size or local_size takes its default from
@@ -85,7 +85,7 @@ class ChunkLayout {
   Index chunk_len_;
 };
 
-/// The layout of parts that cut nothing.
+/// The layout of parts without chunks.
 struct Unchunked {
   friend constexpr bool operator==(const Unchunked&, const Unchunked&) = default;
 };

@@ -1,4 +1,4 @@
-// What a part of an attention is: where a query looks, as whom, and how the keys are placed.
+// A part of an attention: the keys that a query sees, and the rotary positions of query and keys.
 #pragma once
 
 #include <algorithm>
@@ -23,12 +23,12 @@ struct KeyRange {
 ///   key_position(layout, j)     is the rotary position of the key,
 ///   keys(layout, i)             are the keys that the query sees through this part.
 ///
-/// They are called from several threads at once, and should not throw: the results of a call in which one does may hold
-/// anything. The ranges of the parts of one composition must not overlap, and must lie within [0, i]: the kernel trusts
-/// them. Parts that name a type KeyPlacement, a KeyPlacing of the same Layout, and place keys as it does, can be served
-/// from a cache of keys so placed.
+/// They are called from several threads at once, and should not throw: an exception reaches the caller, with outputs
+/// partly written. The ranges of the parts of one composition must not overlap, and must lie within [0, i]: the kernel
+/// does not check them. A part whose key_position is that of a KeyPlacing with the same Layout may name it as its type
+/// KeyPlacement; it can then read caches of keys rotated that way.
 template <class Part>
-concept ChunkPart = std::copy_constructible<typename Part::Layout> && detail::SaysPlacement<Part> &&
+concept ChunkPart = std::copy_constructible<typename Part::Layout> && detail::ValidPlacement<Part> &&
     requires(const typename Part::Layout& layout, Index i) {
   { Part::query_position(layout, i) } -> std::same_as<Index>;
   { Part::key_position(layout, i) } -> std::same_as<Index>;

@@ -1,4 +1,4 @@
-// Where keys stand, apart from who looks at them: what a cache of rotated keys must know.
+// Rotary positions of keys that are the same for all queries: what a cache of rotated keys needs.
 #pragma once
 
 #include <concepts>
@@ -8,8 +8,8 @@
 
 namespace dca {
 
-/// Where a cache puts keys: position(layout, j) is the rotary position of the key at absolute position j. A cache
-/// copies the layout, and a call compares it with its own.
+/// position(layout, j) is the rotary position to which a cache rotates the key at absolute position j. A cache copies
+/// the layout, and a call compares the copy with its own layout.
 template <class Placement>
 concept KeyPlacing = std::copyable<typename Placement::Layout> &&
     requires(const typename Placement::Layout& layout, Index j) {
@@ -17,7 +17,7 @@ concept KeyPlacing = std::copyable<typename Placement::Layout> &&
   { layout == layout } -> std::convertible_to<bool>;
 };
 
-/// Keys at their offset in their chunk: what all parts of Dual Chunk Attention share.
+/// Each key at its offset in its chunk: the same in all parts of Dual Chunk Attention.
 struct ChunkOffset {
   using Layout = ChunkLayout;
   static constexpr Index position(const ChunkLayout& chunks, Index j) { return j % chunks.chunk_len(); }
@@ -29,7 +29,7 @@ struct AbsolutePosition {
   static constexpr Index position(const Unchunked&, Index j) { return j; }
 };
 
-/// Keys as they come out of the model, not rotated: any composition may place them, each time anew.
+/// Keys that are not rotated: each call rotates them, for any composition.
 struct Unplaced {};
 
 namespace detail {
@@ -47,9 +47,9 @@ struct PlacementOf<Part> {
 template <class Part, class Placement>
 concept PlacesBy = KeyPlacing<Placement> && std::same_as<typename Placement::Layout, typename Part::Layout>;
 
-/// A part that names no placement, or one of its own layout.
+/// Whether a part names no placement, or one with the part's own layout.
 template <class Part>
-concept SaysPlacement =
+concept ValidPlacement =
     std::same_as<typename PlacementOf<Part>::type, Unplaced> || PlacesBy<Part, typename PlacementOf<Part>::type>;
 
 /// The KeyPlacement that all parts name; Unplaced where they differ or one names none.

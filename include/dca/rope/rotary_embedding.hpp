@@ -21,14 +21,15 @@ enum class RopePairing { half, interleaved };
 /// the product, so that they agree with the direct computation to a few units in the last place of a double.
 class RotaryEmbedding {
  public:
-  /// rotary_dim is 2 * inv_freq.size(). Throws std::invalid_argument where a frequency, the angle by which it turns
-  /// some position, or the attention factor is not finite, or the attention factor not positive.
+  /// rotary_dim is 2 * inv_freq.size(). Throws std::invalid_argument where a frequency, or its product with some
+  /// position, is not finite, or the attention factor is not positive and finite.
   explicit RotaryEmbedding(RopeFrequencies frequencies, RopePairing pairing = RopePairing::half)
       : frequencies_(std::move(frequencies)), pairing_(pairing) {
-    constexpr double farthest = 0x1p63;  // what any position is within
+    constexpr double farthest = 0x1p63;  // no position is larger in magnitude
     for (const double frequency : frequencies_.inv_freq) {
       if (!std::isfinite(frequency * farthest)) {
-        detail::fail("inv_freq", detail::to_text(frequency), "must be finite, as the angles of all positions must");
+        detail::fail("inv_freq", detail::to_text(frequency),
+                     "must be finite, and so must its product with any position");
       }
     }
     detail::checked_positive("attention_factor", frequencies_.attention_factor);
@@ -49,7 +50,7 @@ class RotaryEmbedding {
  private:
   friend class RotaryAngles;
 
-  /// |position|, for any Index: angles of -p are those of p with another sign, and so are their rounding errors.
+  /// |position|, for any Index. The angle of -p is minus that of p, rounding errors included.
   using Magnitude = std::uint64_t;
 
   static constexpr Index base = 16, digits = 3;  // those of a position that have tables; base is a power of two
@@ -89,21 +90,21 @@ class RotaryEmbedding {
   std::vector<double> digit_turns_;
 };
 
-/// Cosines and sines of positions, one position at a time, in memory of the caller's: what a thread needs for itself.
-/// Neighbouring positions in a row are cheap; a jump out of 4096 costs a sine and a cosine a pair.
+/// Cosines and sines of one position at a time, in memory of the caller: one object per thread. Consecutive positions
+/// are cheap; one in another block of 4096 costs a sine and a cosine per pair.
 class RotaryAngles {
  public:
   /// doubles of memory for one embedding
   static Index workspace(const RotaryEmbedding& rope) { return digits * rope.turn_size() + rope.pairs(); }
 
-  /// Without memory it is only there to be counted.
+  /// `workspace` may be null for an object that is never called.
   RotaryAngles(const RotaryEmbedding& rope, double* workspace)
       : rope_(rope), turns_(workspace), angle_(workspace != nullptr ? workspace + digits * rope.turn_size() : nullptr) {
-    std::fill_n(places_, digits, ~Magnitude{0});  // has digits, and is the place of no position
+    std::fill_n(places_, digits, ~Magnitude{0});  // equals no position without its low digits
   }
 
-  /// Writes cos and sin of position * inv_freq[m] for each pair m. Any position will do; beyond 2^53, to either side,
-  /// it is taken as the nearest double.
+  /// Writes cos and sin of position * inv_freq[m] for each pair m, for any position; one beyond +-2^53 is rounded to
+  /// the nearest double.
   template <class T>
   void operator()(Index position, T* cosine, T* sine) {
     const bool backwards = position < 0;

@@ -59,10 +59,10 @@ void rotate_rows(const RotaryEmbedding& rope, std::span<const Index> positions, 
 
 }  // namespace detail
 
-/// Turns the leading rotary_dim features of row r of x, [batch, length, heads, head_dim] or [length, heads, head_dim],
-/// by positions[r], which may be negative, in place. The attention factor is not applied: it belongs on the query side
-/// alone. Throws std::invalid_argument, with nothing written, unless there is one position per row, rotary_dim <=
-/// head_dim, and x has data, contiguous features and no two elements in one place.
+/// Rotates the leading rotary_dim features of row r of x, [batch, length, heads, head_dim] or [length, heads,
+/// head_dim], by positions[r], which may be negative, in place. Does not apply the attention factor, which belongs to
+/// queries. Throws std::invalid_argument, with nothing written, unless there is one position per row, rotary_dim <=
+/// head_dim, and x has data, contiguous features and no overlapping elements.
 template <class T>
 void rotate(const RotaryEmbedding& rope, std::span<const Index> positions, TensorView<T> x) {
   detail::rotate_rows(rope, positions, x, true);

@@ -121,7 +121,7 @@ void check_no_self_overlap(const char* argument, const TensorView<T>& x) {
   }
 }
 
-/// Names as they are: strings would take memory in calls that go well.
+/// Names are plain pointers: strings would allocate in calls that succeed.
 inline void check_equal(const char* argument, const char* what, Index given, const char* allowed_name, Index allowed) {
   if (given != allowed) {
     fail(argument, std::string(what) + " " + std::to_string(given),

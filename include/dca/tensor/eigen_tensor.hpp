@@ -26,7 +26,7 @@ auto view_outermost_first(Tensor& tensor) {
     if constexpr (rank == 4) return Extents{0, 0, 0, 0};
   }();
   const auto& sizes = tensor.dimensions();
-  // By constants: sizes known at compile time count by another type than others.
+  // Constant indices suit both kinds of dimensions(), fixed and dynamic, whose index types differ.
   const auto fill = [&]<int... k>(std::integer_sequence<int, k...>) {
     ((shape[k] = sizes[is_row_major<Tensor> ? k : rank - 1 - k]), ...);
   };
@@ -50,8 +50,7 @@ inline constexpr bool is_map = false;
 template <class Plain, int Options, template <class> class Pointer>
 inline constexpr bool is_map<Eigen::TensorMap<Plain, Options, Pointer>> = true;
 
-/// A tensor whose memory outlives the expression that names it: one with a name, or a map, which owns none. A view of a
-/// temporary that owns its memory would dangle.
+/// An lvalue, or a map, which owns no memory. A view of a temporary that owns its memory would dangle.
 template <class Tensor>
 concept LastingTensor = std::is_lvalue_reference_v<Tensor> || is_map<std::remove_cvref_t<Tensor>>;
 
@@ -59,8 +58,8 @@ concept LastingTensor = std::is_lvalue_reference_v<Tensor> || is_map<std::remove
 
 /// View of an Eigen Tensor or TensorMap whose memory is [batch, length, heads, head_dim], head_dim fastest; rank 3
 /// drops the batch. A row-major tensor has its indices in that order, a column-major one in the reverse order
-/// (head_dim, heads, length, batch): the same bytes. A const tensor gives a TensorView<const T>. A temporary must be a
-/// map: a Tensor's memory would be gone before the view.
+/// (head_dim, heads, length, batch): the same bytes. A const tensor gives a TensorView<const T>. Temporaries must be
+/// maps: a view of a temporary Tensor would dangle.
 template <detail::LastingTensor Tensor>
 auto blhd(Tensor&& tensor) {
   static_assert(detail::rank_of<Tensor> == 3 || detail::rank_of<Tensor> == 4, "blhd takes tensors of rank 3 and 4");

@@ -19,7 +19,7 @@ namespace detail {
   throw std::invalid_argument("dca: " + argument + ": " + given + "; " + allowed);
 }
 
-/// A number as messages give it: std::to_string would call 1e-40 zero.
+/// A number for messages: std::to_string prints 1e-40 as 0.
 inline std::string to_text(double x) {
   char text[32];
   std::snprintf(text, sizeof text, "%g", x);
