@@ -75,13 +75,14 @@ struct Paged {
   }
 };
 
-/// Blocks 0, 1 and 2 of a pool of 5 in use; `table` has 3 tokens in block 0 and goes on in block 1.
+/// Blocks 0, 1 and 2 of a pool of 5 in use, with a token in each place, so that no write goes unseen; `blocks` has 3
+/// tokens in block 0 and goes on in block 1.
 struct UserPool {
   Pool pool{make_attention().placed_keys(), shape, 5, 4};
-  std::vector<Index> blocks{0, 1};
+  std::vector<Index> blocks{0, 1}, all_blocks{0, 1, 2};
   UserPool() {
     for (int k = 0; k < 3; ++k) pool.take();
-    append(std::vector<dca::BlockTable>{{blocks, 0}}, 3);
+    append(std::vector<dca::BlockTable>{{all_blocks, 0}}, 12);
   }
   void append(const std::vector<dca::BlockTable>& tables, Index count) {
     const auto batch = static_cast<Index>(tables.size());
@@ -92,7 +93,7 @@ struct UserPool {
     pool.append(Eigen::DefaultDevice{}, tables, part(tokens().operands().key), part(tokens().operands().value));
   }
   std::vector<float> state() const {
-    const std::vector<dca::BlockTable> tables{{blocks, 3}};
+    const std::vector<dca::BlockTable> tables{{all_blocks, 12}};
     std::vector<float> all = result_of(dca::PagedKeyValues<Pool>(pool, tables));
     for (Index block = 0; block < 5; ++block) all.push_back(static_cast<float>(pool.users(block)));
     return all;
@@ -238,21 +239,26 @@ TEST_CASE("copies beyond a block") {
 
 namespace {
 
-/// Blocks 0 to 3 of a pool of 5 in use, with summaries of 16 keys in blocks of 4: `blocks` holds 9 tokens, and what
-/// comes next belongs to the same summary.
+/// Blocks 0 to 3 of a pool of 5 in use, with summaries of 16 keys in blocks of 4: `blocks` has 9 tokens, and what comes
+/// next belongs to the same summary. Each place holds a token that no later call writes.
 struct SummarisedPool {
   Pool pool{make_attention().placed_keys(), {2, 8, 8, 16}, 5, 4};
   std::vector<Index> blocks{0, 1, 2, 3};
   SummarisedPool() {
     for (int k = 0; k < 4; ++k) pool.take();
-    append({{blocks, 0}}, 9);
+    const std::vector<dca::BlockTable> tables{{blocks, 0}};
+    const auto first = [](dca::TensorView<const float> x) {
+      x.shape[0] = 1;
+      return x;
+    };
+    pool.append(Eigen::DefaultDevice{}, tables, first(tokens().operands().key), first(tokens().operands().value));
   }
   void append(const std::vector<dca::BlockTable>& tables, Index count) {
     const auto batch = static_cast<Index>(tables.size());
     pool.append(Eigen::DefaultDevice{}, tables, rows({batch, count, 2, 8}), rows({batch, count, 2, 8}));
   }
   std::vector<float> state() const {
-    const std::vector<dca::BlockTable> tables{{blocks, 9}};
+    const std::vector<dca::BlockTable> tables{{blocks, 16}};
     std::vector<float> all = result_of(dca::PagedKeyValues<Pool>(pool, tables));
     all.resize(all.size() + 3 * 8);
     pool.read_summary(tables[0], 0, 0, all.data() + all.size() - 3 * 8);
@@ -342,8 +348,7 @@ TEST_CASE("copying from a pool whose keys are placed otherwise") {
 }
 TEST_CASE("copying between blocks that start at different places of a summary") {
   check_refused<SummarisedPool>(
-      "dca: from: block 1 starts 6 tokens after a multiple of summary_block; must be a "
-      "multiple of 4",
+      "dca: from: block 1 starts 6 tokens after a multiple of summary_block; in this pool it must be a multiple of 4",
       [](SummarisedPool& h) {
         Pool sixes(make_attention().placed_keys(), {2, 8, 8, 16}, 2, 6);
         const std::vector<Index> blocks{sixes.take(), sixes.take()};
