@@ -252,6 +252,67 @@ struct Fork : Paged {
   Fork() { sequences.reserve(3); }
   void operate() { sequences.push_back(cache.fork(1)); }
 };
+struct RemovePaged : Paged {
+  void operate() {
+    cache.truncate(0, 13);
+    cache.remove(1);
+    sequences.resize(1);
+  }
+};
+
+/// A pool whose tables are the caller's: 15 tokens in the first three of six blocks, two blocks free.
+struct UserPool : Problem {
+  UserPool()
+      : pool(attention.placed_keys(), {.kv_heads = 2, .head_dim = 8, .v_head_dim = 8, .summary_block = summary_block},
+             8, 6) {
+    for (int k = 0; k < 6; ++k) blocks.push_back(pool.take());
+    append(Eigen::DefaultDevice{}, 15);
+  }
+  template <class Device>
+  void append(const Device& device, Index count) {
+    const std::vector<dca::BlockTable> tables{{blocks, length}};
+    const Operands<float> x = tokens(length, count);
+    pool.append(device, tables, x.key, x.value);
+    length += count;
+  }
+  void observe(Observation& seen) const {
+    for (Index block = 0; block < pool.blocks(); ++block) seen << pool.users(block);
+    seen << length;
+    const std::vector<dca::BlockTable> tables{{blocks, length}};
+    for (Index head = 0; head < 2; ++head) {
+      std::vector<float> summary(3 * 8);
+      for (Index window = 0; window * summary_block < length; ++window) {
+        pool.read_summary(tables[0], head, window, summary.data());
+        seen << summary;
+      }
+      for (Index j = 0; j < length; ++j) {
+        const float* const key = pool.keys(tables[0], head, j).data;
+        seen << std::vector<float>(key, key + 8);
+      }
+    }
+  }
+  std::vector<Index> blocks{};
+  Index length = 0;
+  dca::BlockPool<float> pool;
+};
+struct AppendToPool : UserPool {
+  void operate() { append(threads->device, 20); }
+};
+/// The second block again, behind the first: a table that says so must hold its keys.
+struct CopyBlock : UserPool {
+  void operate() {
+    pool.copy_tokens(blocks[1], blocks[3], 6);
+    blocks[1] = blocks[3];
+  }
+};
+struct CopyBlockFrom : UserPool {
+  void operate() {
+    pool.copy_tokens_from(other.pool, other.blocks[0], blocks[3], 6);
+    blocks[0] = blocks[3];
+  }
+  UserPool other{};
+};
+
 struct MakePaged : Problem {
   void operate() {
     const auto made = attention.make_paged_cache<float>(
@@ -299,6 +360,21 @@ struct Rotate : Problem {
   dca::RotaryEmbedding rope = make_ropes(8).library;
 };
 
+struct RotateBack : Rotate {
+  void operate() {
+    dca::rotate_back(rope, std::span<const Index>(positions), dca::contiguous(in.query.data(), in.query_shape()));
+  }
+};
+
+struct MakeOperator : Problem {
+  void operate() {
+    rotary_dim = dca::DualChunkAttention<float>({.chunks = chunks, .rope = rope}).placed_keys().rope.rotary_dim();
+  }
+  void observe(Observation& seen) const { seen << rotary_dim; }
+  dca::RotaryEmbedding rope = make_ropes(8).library;
+  Index rotary_dim = 0;
+};
+
 struct MakeRope : Problem {
   void operate() {
     rotary_dim = dca::RotaryEmbedding(dca::yarn_frequencies(16, 1e4, {.factor = 4, .trained_window = 64})).rotary_dim();
@@ -337,11 +413,20 @@ TEST_CASE("a paged cache without memory is as it was, and keeps no block") {
   every_allocation_may_fail("append", maker<AppendToPaged>(), 1);
   every_allocation_may_fail("add", maker<Add>(), 2);
   every_allocation_may_fail("fork", maker<Fork>(), 3);
+  every_allocation_may_fail("truncate and remove", maker<RemovePaged>(), 0);
   every_allocation_may_fail("construction", maker<MakePaged>(), 5);
+}
+
+TEST_CASE("a block pool without memory is as it was") {
+  every_allocation_may_fail("append", maker<AppendToPool>(), 1);
+  every_allocation_may_fail("copy_tokens", maker<CopyBlock>(), 0);
+  every_allocation_may_fail("copy_tokens_from", maker<CopyBlockFrom>(), 0);
 }
 
 TEST_CASE("merge, rotation and embeddings without memory leave everything as it was") {
   every_allocation_may_fail("merge", maker<Merge>(), 1);
   every_allocation_may_fail("rotate", maker<Rotate>(), 2);
+  every_allocation_may_fail("rotate_back", maker<RotateBack>(), 2);
+  every_allocation_may_fail("an operator", maker<MakeOperator>(), 0);
   every_allocation_may_fail("an embedding", maker<MakeRope>(), 2);
 }
