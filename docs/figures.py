@@ -1,4 +1,4 @@
-"""Draws the figures of the guide: how a query sees its keys.
+"""Draws the figures of the guide: how a query sees its keys, and what it passes on its way.
 
     figures.py POSITION_MAP [OUT_DIR]
 
@@ -15,7 +15,7 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.colors import BoundaryNorm, LinearSegmentedColormap
-from matplotlib.patches import PathPatch
+from matplotlib.patches import FancyBboxPatch, PathPatch
 from matplotlib.path import Path
 
 TEXT, FAINT = "#010203", "#040506"  # stand-ins: replaced by colours of the theme
@@ -141,6 +141,33 @@ def chunk_edge(program, path):
     save(figure, path)
 
 
+def architecture(path):
+    """The storeys that a call passes, and what passes between them."""
+    figure, axes = plt.subplots(figsize=(10, 5.2))
+    axes.set(xlim=(0, 10), ylim=(0, 5.4))
+    axes.axis("off")
+    storeys = [
+        (4.3, INTRA, "operator", "checks arguments; knows every type", ["parts", "source", "tensors", "device", "policy"]),
+        (3.0, SUCCESSIVE, "plan", "integers alone, compiled once", ["tasks", "row blocks", "panels", "choices"]),
+        (1.7, INTER, "tile", "once for each scalar", ["many rows: packed", "few: streamed", "states"]),
+        (0.4, "#8a6fd1", "machine", "once for each scalar and storage",
+         ["products", "softmax", "rows", "rotation"]),
+    ]
+    for bottom, colour, name, note, things in storeys:
+        axes.add_patch(FancyBboxPatch((0.1, bottom), 9.8, 0.86, boxstyle="round,pad=0.02,rounding_size=0.08",
+                                      facecolor=colour, alpha=0.14, edgecolor="none"))
+        axes.text(0.3, bottom + 0.52, name, color=colour, fontweight="bold", fontsize=14, va="center")
+        axes.text(0.3, bottom + 0.2, note, fontsize=9.5, va="center")
+        for k, thing in enumerate(things):
+            width = 6.2 / len(things)
+            axes.text(3.6 + (k + 0.5) * width, bottom + 0.43, thing, ha="center", va="center")
+    passing = ["by reference, types erased", "one task at a time", "one tile of 128 or 512 keys at a time"]
+    for (bottom, *_), text in zip(storeys, passing):
+        axes.annotate("", (5.4, bottom - 0.4), (5.4, bottom - 0.04), arrowprops={"arrowstyle": "-|>", "color": TEXT})
+        axes.text(5.6, bottom - 0.22, text, fontsize=10.5, va="center")
+    save(figure, path)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("position_map")
@@ -150,6 +177,7 @@ def main():
     three_ranges(arguments.position_map, arguments.out / "three_ranges.svg")
     maps(arguments.position_map, arguments.out / "position_maps.svg")
     chunk_edge(arguments.position_map, arguments.out / "chunk_edge.svg")
+    architecture(arguments.out / "architecture.svg")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,4 @@
 // The exponential, over its whole range, the scratch that a call takes, and how few rows are shared out.
-#include <array>
 #include <atomic>
 #include <bit>
 #include <cmath>
@@ -32,6 +31,23 @@ std::size_t scratch(Index kv_len, Index q_len, Index head_dim, int threads) {
       Eigen::ThreadPoolDevice(&pool, threads, &allocator));
   return allocator.largest;
 }
+
+/// Two parts: the keys of a query's chunk, and those before.
+struct Chunks {
+  Index length;
+};
+struct OwnChunk {
+  using Layout = Chunks;
+  static Index query_position(const Chunks&, Index i) { return i; }
+  static Index key_position(const Chunks&, Index j) { return j; }
+  static dca::KeyRange keys(const Chunks& chunks, Index i) { return {i / chunks.length * chunks.length, i + 1}; }
+};
+struct EarlierChunks {
+  using Layout = Chunks;
+  static Index query_position(const Chunks&, Index i) { return i; }
+  static Index key_position(const Chunks&, Index j) { return j; }
+  static dca::KeyRange keys(const Chunks& chunks, Index i) { return {0, i / chunks.length * chunks.length}; }
+};
 
 }  // namespace
 
@@ -72,17 +88,14 @@ TEMPLATE_TEST_CASE("scratch per thread is at most 4 MiB and does not grow with t
 }
 
 TEST_CASE("blocks of few rows cover them in order, and take the workers about equally long") {
-  using dca::KeyRange;
   Random random;
   for (int trial = 0; trial < 300; ++trial) {
     const Index group = random.integer(1, 4), unit = random.integer(1, 16), most = unit * random.integer(8, 100);
     const Index rows = random.integer(17, 3000), position = random.integer(0, 1) * random.integer(0, 5000);
     const Index workers = random.integer(2, 9), sequences = random.integer(1, 5), chunk_len = random.integer(50, 4000);
-    const auto ranges = [&](Index i) {  // two parts: the keys of a query's chunk, and those before
-      const Index start = i / chunk_len * chunk_len;
-      return std::array{KeyRange{start, i + 1}, KeyRange{0, start}};
-    };
-    const dca::detail::EvenBlocks blocks(ranges, rows, group, position, unit, most);
+    const Chunks chunks{chunk_len};
+    const dca::detail::Composition parts = dca::detail::composition_of<OwnChunk, EarlierChunks>(chunks);
+    const dca::detail::EvenBlocks blocks(parts, rows, group, position, unit, most);
     const dca::detail::BlockWork work = blocks.work_of_blocks(sequences, workers);
     INFO("rows " << rows << ", group " << group << ", position " << position << ", unit " << unit << ", most " << most
                  << ", workers " << workers << ", sequences " << sequences << ", chunk_len " << chunk_len);
@@ -98,7 +111,8 @@ TEST_CASE("blocks of few rows cover them in order, and take the workers about eq
     REQUIRE(first == rows);
     REQUIRE(count <= std::max(workers, (rows + most - 1) / most) + work.small);
   }
-  const auto causal = [](Index i) { return std::array{KeyRange{0, i + 1}}; };
+  const dca::Unchunked whole;
+  const dca::detail::Composition causal = dca::detail::composition_of<dca::WholeSequence>(whole);
   const dca::detail::EvenBlocks blocks(causal, 512, 1, 0, 16, 1536);
   const auto even = [&](Index sequences, Index workers) {
     const dca::detail::BlockWork work = blocks.work_of_blocks(sequences, workers);
@@ -114,7 +128,8 @@ TEST_CASE("blocks of few rows cover them in order, and take the workers about eq
 }
 
 TEST_CASE("many workers that share long sequences find small blocks at the end") {
-  const auto causal = [](Index i) { return std::array{dca::KeyRange{0, i + 1}}; };
+  const dca::Unchunked whole;
+  const dca::detail::Composition causal = dca::detail::composition_of<dca::WholeSequence>(whole);
   const Index rows = 8192, workers = 16;
   const dca::detail::EvenBlocks blocks(causal, rows, 1, 0, 16, 1536);
   const dca::detail::BlockWork work = blocks.work_of_blocks(1, workers);

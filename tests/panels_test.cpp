@@ -1,6 +1,5 @@
 // How the rows of a block become panels: integers, for compositions whose keys jump and whose queries choose.
-#include <dca/kernel/choices.hpp>
-#include <dca/kernel/panels.hpp>
+#include <dca/kernel/plan/panels.hpp>
 
 #include <memory>
 #include <string>
@@ -36,38 +35,39 @@ struct NearPart {
   static KeyRange keys(const Strides& s, Index i) { return {i - i % s.near, i + 1}; }
 };
 
+/// As wide as the vectors of any processor: scalars, SSE2, AVX and AVX-512.
+constexpr LaneShape shapes[] = {{1, 3}, {2, 6}, {4, 12}, {8, 24}, {16, 48}};
+
 /// The first fault in the panels of a block of rows, or nothing.
-template <class T>
-std::string fault_of(const Strides& strides, QueryRows query, Index first, Index last, const BlockChoices& choices) {
-  using Cutter = PanelCutter<T, Strides, FarPart, NearPart>;
-  const Index capacity = Cutter::lane_capacity(last - first, choices.most_edges(query.tokens(last - first)));
+std::string fault_of(const PanelCutter& cutter, LaneShape lanes, QueryRows query, Index first, Index last,
+                     const BlockChoices& choices) {
+  const Index capacity = cutter.lane_capacity(last - first, query.group);
   std::vector<Panel> panels(static_cast<std::size_t>(last - first));  // as many as there could ever be
-  const auto edge_after = [&](Index position) { return choices.edge_after(0, position); };
-  const Index count = Cutter::cut(
-      strides, query, first, last, capacity, edge_after, [&](Index tokens) { return choices.most_edges(tokens); },
-      panels.data());
+  const Index count = cutter.cut(0, query, first, last, panels.data());
   Index row = first, lane = 0;
   for (Index p = 0; p < count; ++p) {
     const Panel& panel = panels[static_cast<std::size_t>(p)];
-    if (panel.first_row != row || panel.rows < 1 || panel.rows > panel_rows<T>) return "rows are not in order";
-    if (panel.lane != lane || panel.vectors != ceil_div(panel.rows, packet_size<T>)) return "lanes are not in order";
+    if (panel.first_row != row || panel.rows < 1 || panel.rows > lanes.panel) return "rows are not in order";
+    if (panel.lane != lane || panel.vectors != ceil_div(panel.rows, lanes.packet)) return "lanes are not in order";
     row += panel.rows;
-    lane += panel.vectors * packet_size<T>;
-    if (edge_after(query.position(panel.first_row)) <= query.position(row - 1)) return "a panel straddles an edge";
+    lane += panel.vectors * lanes.packet;
+    if (choices.edge_after(0, query.position(panel.first_row)) <= query.position(row - 1)) {
+      return "a panel straddles an edge";
+    }
   }
   if (row != last) return "rows are left over";
   if (lane > capacity) return std::to_string(lane) + " lanes of " + std::to_string(capacity);
-  if (count > Cutter::panel_capacity(capacity)) return "too many panels";
+  if (count > cutter.panel_capacity(capacity)) return "too many panels";
   return "";
 }
 
 /// The panels of blocks of rows of one sequence of `tokens` tokens, of which queries from `offset` on choose.
-template <class T>
-std::string fault_of(const Strides& strides, Index tokens, Index offset, Index group, Index queries, Index block_rows) {
+std::string fault_of(LaneShape lanes, const Strides& strides, Index tokens, Index offset, Index group, Index queries,
+                     Index block_rows) {
   const auto runs = [&](Index) { return QueryRun{0, 0, tokens - offset, offset}; };
-  const auto streamed = [](const QueryRun&) { return false; };
-  BlockChoices choices(64, queries);
-  choices.count<FarPart>(strides, 1, 1, runs, streamed);
+  const Composition composition = composition_of<FarPart, NearPart>(strides);
+  BlockChoices choices(0, 64, queries);
+  choices.count(composition, 1, 1, group, runs);
   Arena counter;
   choices.take_tables(counter);
   std::vector<std::byte> memory(static_cast<std::size_t>(counter.used() + Arena::alignment));
@@ -75,10 +75,12 @@ std::string fault_of(const Strides& strides, Index tokens, Index offset, Index g
   std::size_t space = memory.size();
   Arena arena(static_cast<std::byte*>(std::align(Arena::alignment, memory.size() - Arena::alignment, place, space)));
   choices.take_tables(arena);
-  choices.fill<FarPart>(strides, runs, streamed);
+  choices.fill(composition, runs);
+  const PanelCutter cutter(composition, choices, lanes);
   const Index rows = (tokens - offset) * group;
   for (Index first = 0; first < rows; first += block_rows) {
-    const std::string fault = fault_of<T>(strides, {offset, group}, first, std::min(first + block_rows, rows), choices);
+    const Index last = std::min(first + block_rows, rows);
+    const std::string fault = fault_of(cutter, lanes, {offset, group}, first, last, choices);
     if (!fault.empty()) return fault;
   }
   return "";
@@ -86,28 +88,30 @@ std::string fault_of(const Strides& strides, Index tokens, Index offset, Index g
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("panels of any composition and selection fit the lanes that were counted for them", "", float,
-                   double) {
+TEST_CASE("panels of any composition and selection fit the lanes that were counted for them") {
   dca_test::Random random;
-  constexpr Index packet = packet_size<TestType>;
   const auto to = [&](Index most) { return random.integer(1, most); };
-  for (int k = 0; k < 3000; ++k) {
-    const Strides strides{to(40 * packet), panel_rows<TestType> + to(8 * packet)};
-    const Index tokens = to(12000), offset = random.integer(0, tokens - 1), group = to(k % 4 == 0 ? 9 : 1);
-    const Index queries = to(k % 2 == 0 ? 2000 : 20 * packet), block_rows = to(8000);
-    INFO("far " << strides.far << " near " << strides.near << " tokens " << tokens << " offset " << offset << " group "
-                << group << " queries " << queries << " rows " << block_rows);
-    REQUIRE(fault_of<TestType>(strides, tokens, offset, group, queries, block_rows) == "");
+  for (const LaneShape lanes : shapes) {
+    for (int k = 0; k < 1500; ++k) {
+      const Strides strides{to(40 * lanes.packet), lanes.panel + to(8 * lanes.packet)};
+      const Index tokens = to(12000), offset = random.integer(0, tokens - 1), group = to(k % 4 == 0 ? 9 : 1);
+      const Index queries = to(k % 2 == 0 ? 2000 : 20 * lanes.packet), block_rows = to(8000);
+      INFO("packets of " << lanes.packet << " far " << strides.far << " near " << strides.near << " tokens " << tokens
+                         << " offset " << offset << " group " << group << " queries " << queries << " rows "
+                         << block_rows);
+      REQUIRE(fault_of(lanes, strides, tokens, offset, group, queries, block_rows) == "");
+    }
   }
 }
 
-TEMPLATE_TEST_CASE("jumps leave the edges after them their lanes", "", float, double) {
+TEST_CASE("jumps leave the edges after them their lanes") {
   // Jumps for most of the block, and edges at its end.
-  constexpr Index packet = packet_size<TestType>, panel = panel_rows<TestType>;
-  for (Index near = panel + 2; near < 6 * panel; ++near) {
-    for (const Index far : {4000, 7000, 9000}) {
-      INFO("near " << near << " far " << far);
-      REQUIRE(fault_of<TestType>({far, near}, 10000 / packet * packet + 1, 0, 1, 1000, 10001) == "");
+  for (const LaneShape lanes : shapes) {
+    for (Index near = lanes.panel + 2; near < 6 * lanes.panel; ++near) {
+      for (const Index far : {4000, 7000, 9000}) {
+        INFO("packets of " << lanes.packet << " near " << near << " far " << far);
+        REQUIRE(fault_of(lanes, {far, near}, 10000 / lanes.packet * lanes.packet + 1, 0, 1, 1000, 10001) == "");
+      }
     }
   }
 }

@@ -1,9 +1,10 @@
 // The operator: any composition of parts under one softmax.
 #pragma once
 
+#include "dca/attention/call_checks.hpp"
 #include "dca/attention/options.hpp"
-#include "dca/kernel/logit_scales.hpp"
-#include "dca/kernel/tile_loop.hpp"
+#include "dca/kernel/explicit.hpp"
+#include "dca/kernel/tile/logit_scales.hpp"
 #include "dca/kv/cache.hpp"
 #include "dca/kv/dense.hpp"
 #include "dca/kv/paged_cache.hpp"
@@ -72,22 +73,32 @@ class ComposedAttention {
                   const CallOptions<T>& options = {}, const Selection& selection = {}) const {
     static_assert(!std::is_const_v<O>, "out must be writable");
     const auto q = detail::checked_view<const Q>("query", query, 4, true);
-    detail::AttentionCall<T, std::remove_const_t<Q>, O> call{
-        q, detail::checked_view("out", out, 4, true), {}, {}, nullptr, options.q_offset, options.cu_seqlens};
-    check_shapes(q.shape, source, call.out.shape);
+    const auto o = detail::checked_view("out", out, 4, true);
+    const detail::SourceRef<T> keys(source);
+    const detail::QueryPlaces places{q.shape[1], options.q_offset, options.cu_seqlens};
+    detail::check_shapes(q.shape, {keys.sequences, keys.kv_heads, keys.head_dim, keys.v_head_dim}, o.shape,
+                         config_.rope.rotary_dim());
+    check_scales(q.shape[3]);
     check_placement(source);
-    check_sequences(call, source);
-    call.sink_logits = checked_sinks(options.sink_logits, q.shape[2]);
-    call.lse = checked_rows("lse", options.lse, q.shape);
-    call.skipped = checked_rows("skipped", options.skipped, q.shape);
-    check_memory(call, source, options.sink_logits);
+    detail::check_sequences(places, q.shape[0], keys.sequences, [&](Index sequence) { return keys.length(sequence); });
+    detail::AttentionCall<T> call(q, o, places);
+    call.sink_logits = detail::checked_sinks(options.sink_logits, q.shape[2]);
+    call.lse = detail::checked_rows("lse", options.lse, q.shape);
+    call.skipped = detail::checked_rows("skipped", options.skipped, q.shape);
+    check_memory(q, source, options.sink_logits, o, call);
     check_selection(source, selection, call.skipped.data != nullptr);
     if (q.shape[0] == 0 || q.shape[1] == 0) return;
 
-    const detail::AttentionParams<Layout> params{config_.chunks, config_.rope, softmax_scale(q.shape[3]), softcap_};
-    detail::TileLoop<T, Device, Layout, Source, std::remove_const_t<Q>, O, Selection, First, Rest...>(
-        device, params, source, call, selection)
-        .run(options.workspace, options.chosen);
+    const detail::AttentionParams params{detail::composition_of<First, Rest...>(config_.chunks),
+                                         config_.rope,
+                                         {softmax_scale(q.shape[3]), config_.rope.attention_factor()},
+                                         softcap_};
+    if constexpr (std::is_same_v<Selection, AllChunks>) {
+      detail::run_call(device, params, keys, call, options.workspace);
+    } else {
+      detail::run_selecting_call(device, params, keys, call, options.workspace, detail::SelectionRef<T>(selection),
+                                 selectable_part, options.chosen);
+    }
   }
 
   /// As above, with all sequences of a cache.
@@ -124,28 +135,17 @@ class ComposedAttention {
   }
 
  private:
-  template <class Source>
-  void check_shapes(const Extents& q, const Source& source, const Extents& out) const {
-    using detail::check_equal;
-    check_equal("out", "batch", out[0], "query", q[0]);
-    check_equal("out", "length", out[1], "query", q[1]);
-    check_equal("out", "heads", out[2], "query", q[2]);
-    check_equal("key", "head_dim", source.head_dim(), "query", q[3]);
-    check_equal("out", "v_head_dim", out[3], "value", source.v_head_dim());
-    if (q[2] % source.kv_heads() != 0) {
-      detail::fail(
-          "key",
-          std::to_string(source.kv_heads()) + " kv_heads do not divide the " + std::to_string(q[2]) + " heads of query",
-          "heads must be a multiple of kv_heads");
+  /// The part whose keys queries may choose from, counted from 0; -1 where there is none, or not one.
+  static constexpr Index selectable_part = [] {
+    constexpr bool selectable[] = {SelectablePart<First>, SelectablePart<Rest>...};
+    Index found = -1, count = 0;
+    for (std::size_t part = 0; part < std::size(selectable); ++part) {
+      if (!selectable[part]) continue;
+      found = static_cast<Index>(part);
+      ++count;
     }
-    if (config_.rope.rotary_dim() > q[3]) {
-      detail::fail("rotary_dim", std::to_string(config_.rope.rotary_dim()),
-                   "must be at most head_dim, " + std::to_string(q[3]));
-    }
-    check_dim("query", "head_dim", q[3]);
-    check_dim("value", "v_head_dim", source.v_head_dim());
-    check_scales(q[3]);
-  }
+    return count == 1 ? found : Index{-1};
+  }();
 
   double softmax_scale(Index head_dim) const {
     return config_.softmax_scale.value_or(1.0 / std::sqrt(static_cast<double>(head_dim)));
@@ -167,72 +167,15 @@ class ComposedAttention {
     }
   }
 
-  template <class Call, class Source>
-  static void check_sequences(const Call& call, const Source& source) {
-    if (call.cu_seqlens.empty()) {
-      detail::check_equal("key", "batch", source.sequences(), "query", call.query.shape[0]);
-    } else {
-      detail::check_equal("query", "batch", call.query.shape[0], "a ragged tensor", 1);
-      detail::check_cu_seqlens("cu_seqlens", call.cu_seqlens, call.query.shape[1]);
-      detail::check_equal("cu_seqlens", "sequences", static_cast<Index>(call.cu_seqlens.size()) - 1, "key",
-                          source.sequences());
-    }
-    for (Index sequence = 0; sequence < source.sequences(); ++sequence) {
-      const Index kv_len = source.length(sequence);
-      const detail::QueryRun run = call.queries(sequence, kv_len);
-      if (!call.q_offset && run.count > kv_len) {
-        detail::fail("query", std::to_string(run.count) + " rows", "must be at most kv_len, " + std::to_string(kv_len));
-      }
-      if (run.position < 0 || run.count > kv_len || run.position > kv_len - run.count) {
-        detail::fail("q_offset", std::to_string(run.position) + " with " + std::to_string(run.count) + " query rows",
-                     "must be at least 0, and q_offset + q_len at most kv_len, " + std::to_string(kv_len));
-      }
-    }
-  }
-
-  /// No model comes near this limit; below it no product of sizes overflows.
-  static void check_dim(const char* argument, const char* what, Index dim) {
-    constexpr Index max_dim = Index{1} << 24;
-    if (dim > max_dim) {
-      detail::fail(argument, std::string(what) + " " + std::to_string(dim),
-                   "must be at most " + std::to_string(max_dim));
-    }
-  }
-
-  static const T* checked_sinks(std::span<const T> sinks, Index heads) {
-    if (sinks.empty()) return nullptr;
-    detail::check_equal("sink_logits", "size", static_cast<Index>(sinks.size()), "heads", heads);
-    return sinks.data();
-  }
-
-  /// An optional output [batch, q_len, heads].
-  static TensorView<T> checked_rows(const char* argument, TensorView<T> x, const Extents& q) {
-    if (x.data == nullptr && x.shape.rank() == 0) return {};
-    x = detail::checked_view(argument, x, 3, false);
-    detail::check_equal(argument, "batch", x.shape[0], "query", q[0]);
-    detail::check_equal(argument, "length", x.shape[1], "query", q[1]);
-    detail::check_equal(argument, "heads", x.shape[2], "query", q[2]);
-    return x;
-  }
-
   /// A call that reads summaries from a cache needs summary_block equal to the policy's block_size.
   template <class Source, class Selection>
   static void check_selection([[maybe_unused]] const Source& source, [[maybe_unused]] const Selection& selection,
                               [[maybe_unused]] bool wants_skipped) {
     if constexpr (!std::is_same_v<Selection, AllChunks>) {
-      constexpr Index most = Index{1} << 24;
-      const std::pair<const char*, Index> sizes[] = {{"selection block_size", selection.block_size()},
-                                                     {"selection queries", selection.queries()}};
-      for (const auto& [name, size] : sizes) {
-        if (size < 1 || size > most)
-          detail::fail(name, std::to_string(size), "must be from 1 to " + std::to_string(most));
-      }
-      if constexpr (RankSelection<Selection, T>) {
-        const double optimism = selection.optimism();
-        if (!(optimism >= 0 && optimism <= 1)) {
-          detail::fail("selection optimism", std::to_string(optimism), "must be from 0 to 1");
-        }
-      }
+      static_assert(selectable_part >= 0, "a policy needs a composition with one selectable part");
+      std::optional<double> optimism;
+      if constexpr (RankSelection<Selection, T>) optimism = selection.optimism();
+      detail::check_selection(selection.block_size(), selection.queries(), optimism);
       if constexpr (requires { selection.check(); }) selection.check();
       if constexpr (SummarisedSource<Source, T>) {
         if (RankSelection<Selection, T> || wants_skipped) {
@@ -243,9 +186,10 @@ class ComposedAttention {
     }
   }
 
-  template <class Call, class Source>
-  static void check_memory(const Call& call, const Source& source, std::span<const T> sinks) {
-    detail::NamedRange inputs[] = {{"query", detail::byte_range(call.query)},
+  template <class Q, class Source, class O>
+  static void check_memory(const TensorView<const Q>& query, const Source& source, std::span<const T> sinks,
+                           const TensorView<O>& out, const detail::AttentionCall<T>& call) {
+    detail::NamedRange inputs[] = {{"query", detail::byte_range(query)},
                                    {"sink_logits", detail::byte_range(sinks)},
                                    {"key", {nullptr, nullptr}},
                                    {"value", {nullptr, nullptr}}};
@@ -253,20 +197,9 @@ class ComposedAttention {
       inputs[2] = source.memory()[0];
       inputs[3] = source.memory()[1];
     }
-    const detail::ByteRange out = detail::byte_range(call.out);
-    for (const auto& [name, bytes] : inputs) detail::check_disjoint("out", out, name, bytes);
-    detail::check_no_self_overlap("out", call.out);
-    const std::pair<const char*, const TensorView<T>&> rows[] = {{"lse", call.lse}, {"skipped", call.skipped}};
-    for (const auto& [name, view] : rows) {
-      if (view.data == nullptr) continue;
-      const detail::ByteRange written = detail::byte_range(view);
-      for (const auto& [input, bytes] : inputs) detail::check_disjoint(name, written, input, bytes);
-      detail::check_disjoint(name, written, "out", out);
-      detail::check_no_self_overlap(name, view);
-    }
-    if (call.lse.data != nullptr && call.skipped.data != nullptr) {
-      detail::check_disjoint("skipped", detail::byte_range(call.skipped), "lse", detail::byte_range(call.lse));
-    }
+    const detail::Written outputs[] = {detail::written_by("out", out), detail::written_by("lse", call.lse),
+                                       detail::written_by("skipped", call.skipped)};
+    detail::check_memory(inputs, outputs);
   }
 
   AttentionConfig<Layout> config_;

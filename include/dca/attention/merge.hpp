@@ -82,8 +82,8 @@ void merge(const Device& device, std::span<const PartialState<const T>> states, 
            std::span<const T> sink_logits = {}) {
   if (states.empty()) detail::fail("states", "none", "must be at least 1");
   result = detail::checked_state("result", result);
-  detail::check_no_self_overlap("result", result.out);
-  detail::check_no_self_overlap("result", result.lse);
+  detail::check_no_self_overlap("result", result.out.shape, result.out.strides);
+  detail::check_no_self_overlap("result", result.lse.shape, result.lse.strides);
   detail::check_disjoint("result", detail::byte_range(result.lse), "its out", detail::byte_range(result.out));
   const Extents shape = result.out.shape;
   const detail::ByteRange out = detail::byte_range(result.out), lse = detail::byte_range(result.lse);

@@ -10,7 +10,7 @@
 #include <sys/mman.h>
 #endif
 
-#include "dca/device/helper_control.hpp"
+#include "dca/device/device_ref.hpp"
 #include "dca/tensor/index.hpp"
 
 namespace dca {
@@ -60,7 +60,6 @@ class AlignedBytes {
   Index alignment_ = cache_line;
 };
 
-template <class Device>
 class Scratch;
 
 }  // namespace detail
@@ -82,7 +81,6 @@ class Workspace {
   Index bytes() const { return memory_.size(); }
 
  private:
-  template <class Device>
   friend class detail::Scratch;
 
   detail::AlignedBytes memory_;
@@ -116,17 +114,15 @@ class Arena {
 
 /// Scratch memory for one scope, aligned for an Arena: from `workspace` if given, else from the device's allocator and
 /// freed at the end. Throws std::bad_alloc.
-template <class Device>
 class Scratch {
  public:
-  Scratch(const Device& device, Workspace* workspace, Index bytes) : device_(device), workspace_(workspace) {
+  Scratch(const DeviceRef& device, Workspace* workspace, Index bytes) : device_(device), workspace_(workspace) {
     const Index with_slack = bytes + Arena::alignment;
     std::byte* memory = nullptr;
     if (workspace != nullptr) {
       memory = workspace->reserve(with_slack);
     } else {
       taken_ = device.allocate(static_cast<std::size_t>(with_slack));
-      if (taken_ == nullptr) throw std::bad_alloc();
       memory = static_cast<std::byte*>(taken_);
     }
     const auto address = reinterpret_cast<std::uintptr_t>(memory);
@@ -143,7 +139,7 @@ class Scratch {
   HelperControlOwner& helpers() { return workspace_ != nullptr ? workspace_->helpers_ : helpers_; }
 
  private:
-  const Device& device_;
+  DeviceRef device_;
   Workspace* workspace_;
   HelperControlOwner helpers_;
   void* taken_ = nullptr;

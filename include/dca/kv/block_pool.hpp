@@ -33,8 +33,8 @@ class BlockPool {
       : placed_(std::move(placed)), shape_(shape), block_size_(block_size) {
     detail::check_cache_shape<K, V>(shape_);
     detail::check_rotary_dim(placed_, shape_.head_dim);
-    if (blocks < 0) detail::fail("blocks", std::to_string(blocks), "must be at least 0");
-    if (block_size < 1) detail::fail("block_size", std::to_string(block_size), "must be at least 1");
+    if (blocks < 0) detail::fail("blocks", detail::to_text(blocks), "must be at least 0");
+    if (block_size < 1) detail::fail("block_size", detail::to_text(block_size), "must be at least 1");
     const auto bytes_of = [&](Index row_bytes) {
       Index bytes = detail::checked_product("block_size", shape_.kv_heads * row_bytes, block_size);
       return detail::checked_product("blocks", bytes, blocks);
@@ -45,7 +45,7 @@ class BlockPool {
     value_memory_ = detail::AlignedBytes(value_bytes);
     if (const Index window = shape_.summary_block; window > 0) {
       if (std::is_same_v<Placement, Unplaced>) {
-        detail::fail("summary_block", std::to_string(window), "must be 0 where keys are held unplaced");
+        detail::fail("summary_block", detail::to_text(window), "must be 0 where keys are held unplaced");
       }
       summaries_ = Summaries(window, shape_.kv_heads, blocks, block_size, shape_.head_dim);
     }
@@ -58,7 +58,7 @@ class BlockPool {
   /// A free block, now with one user. Throws std::invalid_argument where none is free.
   Index take() {
     if (free_.empty()) {
-      detail::fail("blocks", "all " + std::to_string(blocks()) + " are in use", "a block must be given back first");
+      detail::fail("blocks", "all " + detail::to_text(blocks()) + " are in use", "a block must be given back first");
     }
     const Index block = free_.back();
     free_.pop_back();
@@ -125,9 +125,9 @@ class BlockPool {
     check_in_use(to);
     other.check_in_use(from);
     check_sole_user(to);
-    if (&other == this && from == to) detail::fail("to", std::to_string(to), "must be another block than from");
+    if (&other == this && from == to) detail::fail("to", detail::to_text(to), "must be another block than from");
     if (const Index most = std::min(block_size_, other.block_size_); tokens < 0 || tokens > most) {
-      detail::fail("tokens", std::to_string(tokens), "must be from 0 to block_size, " + std::to_string(most));
+      detail::fail("tokens", detail::to_text(tokens), "must be from 0 to block_size, " + detail::to_text(most));
     }
     summaries_.check_copy(other.summaries_, from);
     for (Index head = 0; head < shape_.kv_heads; ++head) {
@@ -209,7 +209,7 @@ class BlockPool {
     const Index tasks = (detail::ceil_div(length, window) - first_window) * shape_.kv_heads;
     const Index workers = detail::worker_count(device, tasks);
     const Index bytes = summary_row_bytes();
-    detail::Scratch<Device> scratch(device, &workspace_, workers * bytes);
+    detail::Scratch scratch(device, &workspace_, workers * bytes);
     detail::run_tasks(device, scratch.helpers(), workers, tasks, [&](Index worker, Index task) {
       auto* const row = reinterpret_cast<Scalar*>(scratch.data() + worker * bytes);
       const Index head = task % shape_.kv_heads;
@@ -242,34 +242,34 @@ class BlockPool {
 
   void check_block(Index block) const {
     if (block < 0 || block >= blocks()) {
-      detail::fail("block_table", "block " + std::to_string(block),
-                   "must be from 0 to " + std::to_string(blocks() - 1));
+      detail::fail("block_table", "block " + detail::to_text(block),
+                   "must be from 0 to " + detail::to_text(blocks() - 1));
     }
   }
   void check_in_use(Index block) const {
     check_block(block);
     if (users_[index(block)] == 0) {
-      detail::fail("block_table", "block " + std::to_string(block) + " is free", "must be one that is in use");
+      detail::fail("block_table", "block " + detail::to_text(block) + " is free", "must be one that is in use");
     }
   }
 
   void check_holds(const BlockTable& table, Index tokens) const {
     if (table.length < 0 || detail::ceil_div(tokens, block_size_) > static_cast<Index>(table.blocks.size())) {
-      detail::fail("block_table", std::to_string(table.blocks.size()) + " blocks of " + std::to_string(block_size_),
-                   "must hold " + std::to_string(tokens) + " tokens");
+      detail::fail("block_table", detail::to_text(table.blocks.size()) + " blocks of " + detail::to_text(block_size_),
+                   "must hold " + detail::to_text(tokens) + " tokens");
     }
   }
 
   void check_sole_user(Index block) const {
     if (users_[index(block)] > 1) {
       detail::fail("block_table",
-                   "block " + std::to_string(block) + " has " + std::to_string(users_[index(block)]) + " users",
+                   "block " + detail::to_text(block) + " has " + detail::to_text(users_[index(block)]) + " users",
                    "a block that is written must have one");
     }
   }
 
   [[noreturn]] static void fail_twice(Index block) {
-    detail::fail("block_table", "block " + std::to_string(block) + " is listed twice",
+    detail::fail("block_table", "block " + detail::to_text(block) + " is listed twice",
                  "a block that is written must belong to one place of one sequence");
   }
 

@@ -68,7 +68,7 @@ class KeyValueCache {
   void copy_prefix(Index from, Index to, Index length) {
     check_sequence(from);
     check_sequence(to);
-    if (from == to) detail::fail("to", std::to_string(to), "must be another sequence than from");
+    if (from == to) detail::fail("to", detail::to_text(to), "must be another sequence than from");
     check_length(from, length);
     pool_.copy_tokens(table(from).blocks[0], table(to).blocks[0], length);
     table(to).length = length;
@@ -96,7 +96,7 @@ class KeyValueCache {
 
  private:
   static Index checked(const char* argument, Index size) {
-    if (size < 1) detail::fail(argument, std::to_string(size), "must be at least 1");
+    if (size < 1) detail::fail(argument, detail::to_text(size), "must be at least 1");
     return size;
   }
 
@@ -104,13 +104,13 @@ class KeyValueCache {
 
   void check_sequence(Index sequence) const {
     if (sequence < 0 || sequence >= sequences()) {
-      detail::fail("sequence", std::to_string(sequence), "must be from 0 to " + std::to_string(sequences() - 1));
+      detail::fail("sequence", detail::to_text(sequence), "must be from 0 to " + detail::to_text(sequences() - 1));
     }
   }
   void check_length(Index sequence, Index length) const {
     const Index most = tables_[static_cast<std::size_t>(sequence)].length;
     if (length < 0 || length > most) {
-      detail::fail("length", std::to_string(length), "must be from 0 to the sequence's, " + std::to_string(most));
+      detail::fail("length", detail::to_text(length), "must be from 0 to the sequence's, " + detail::to_text(most));
     }
   }
 
@@ -133,11 +133,11 @@ class KeyValueCache {
   std::optional<Pool> with_room(Index length, Index more) const {
     if (more <= capacity() - length) return {};
     if (!grows_) {
-      detail::fail("key", std::to_string(more) + " tokens after " + std::to_string(length),
-                   "must fit the cache's capacity, " + std::to_string(capacity()));
+      detail::fail("key", detail::to_text(more) + " tokens after " + detail::to_text(length),
+                   "must fit the cache's capacity, " + detail::to_text(capacity()));
     }
     if (more > std::numeric_limits<Index>::max() / 2 - length) {
-      detail::fail("key", std::to_string(more) + " tokens", "sizes must fit a signed 64-bit index");
+      detail::fail("key", detail::to_text(more) + " tokens", "sizes must fit a signed 64-bit index");
     }
     Pool larger(pool_.placement(), pool_.shape(), sequences(), std::max(length + more, capacity() + capacity() / 2));
     for (const BlockTable& table : tables_) {

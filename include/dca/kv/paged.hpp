@@ -25,8 +25,8 @@ class PagedKeyValues {
       : pool_(pool), tables_(tables), order_(order), in_order_(true) {
     for (const Index table : order) {
       if (table < 0 || table >= static_cast<Index>(tables.size())) {
-        detail::fail("order", std::to_string(table),
-                     "must be at least 0 and less than the number of tables, " + std::to_string(tables.size()));
+        detail::fail("order", detail::to_text(table),
+                     "must be at least 0 and less than the number of tables, " + detail::to_text(tables.size()));
       }
     }
     check_tables();

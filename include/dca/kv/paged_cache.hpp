@@ -52,8 +52,8 @@ class PagedCache {
   void truncate(Index sequence, Index length) {
     check_sequence(sequence);
     if (length < 0 || length > this->length(sequence)) {
-      detail::fail("length", std::to_string(length),
-                   "must be from 0 to the sequence's length, " + std::to_string(this->length(sequence)));
+      detail::fail("length", detail::to_text(length),
+                   "must be from 0 to the sequence's length, " + detail::to_text(this->length(sequence)));
     }
     std::vector<Index>& blocks = sequences_[index(sequence)].blocks;
     for (const std::size_t kept = index(detail::ceil_div(length, pool_.block_size())); blocks.size() > kept;) {
@@ -116,7 +116,7 @@ class PagedCache {
 
   void check_sequence(Index sequence) const {
     if (sequence < 0 || index(sequence) >= sequences_.size() || !sequences_[index(sequence)].used) {
-      detail::fail("sequence", std::to_string(sequence), "must be one that was added and not removed");
+      detail::fail("sequence", detail::to_text(sequence), "must be one that was added and not removed");
     }
   }
 
@@ -131,15 +131,15 @@ class PagedCache {
     const Index now = length(sequence), size = pool_.block_size();
     if (count == 0) return {};
     if (count > std::numeric_limits<Index>::max() / 2 - now) {
-      detail::fail("key", std::to_string(count) + " tokens", "sizes must fit a signed 64-bit index");
+      detail::fail("key", detail::to_text(count) + " tokens", "sizes must fit a signed 64-bit index");
     }
     const bool copies = now % size != 0 && pool_.users(blocks.back()) > 1;
     const Index needed = detail::ceil_div(now + count, size) - static_cast<Index>(blocks.size()) + (copies ? 1 : 0);
     if (needed > pool_.free_blocks()) {
       detail::fail("key",
-                   std::to_string(count) + " tokens after " + std::to_string(now) + " need " + std::to_string(needed) +
-                       " blocks",
-                   "must fit the free ones, " + std::to_string(pool_.free_blocks()));
+                   detail::to_text(count) + " tokens after " + detail::to_text(now) + " need " +
+                       detail::to_text(needed) + " blocks",
+                   "must fit the free ones, " + detail::to_text(pool_.free_blocks()));
     }
     if (const std::size_t wanted = blocks.size() + index(needed); wanted > blocks.capacity()) {
       blocks.reserve(std::max(wanted, 2 * blocks.capacity()));

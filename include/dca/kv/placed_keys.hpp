@@ -25,11 +25,11 @@ template <class Placement>
 void check_placed(const char* argument, const PlacedKeys<Placement>& placed, const typename Placement::Layout& chunks,
                   const RotaryEmbedding& rope, const char* owner) {
   if (!(placed.chunks == chunks)) {
-    fail(argument, "made for another chunk layout", std::string("must be that of ") + owner);
+    fail(argument, "made for another chunk layout", Text("must be that of ") + owner);
   }
   if (placed.rope.inv_freq() != rope.inv_freq() || placed.rope.pairing() != rope.pairing()) {
     fail(argument, "made for another rotary embedding",
-         std::string("inverse frequencies and pairing must be those of ") + owner);
+         Text("inverse frequencies and pairing must be those of ") + owner);
   }
 }
 

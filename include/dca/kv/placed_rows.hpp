@@ -30,16 +30,16 @@ void check_cache_shape(const CacheShape& shape) {
   const std::pair<const char*, Index> sizes[] = {
       {"kv_heads", shape.kv_heads}, {"head_dim", shape.head_dim}, {"v_head_dim", shape.v_head_dim}};
   for (const auto& [name, size] : sizes) {
-    if (size < 1 || size > most) fail(name, std::to_string(size), "must be from 1 to " + std::to_string(most));
+    if (size < 1 || size > most) fail(name, to_text(size), "must be from 1 to " + to_text(most));
   }
   if (shape.summary_block < 0 || shape.summary_block > most) {
-    fail("summary_block", std::to_string(shape.summary_block), "must be from 0 to " + std::to_string(most));
+    fail("summary_block", to_text(shape.summary_block), "must be from 0 to " + to_text(most));
   }
   if (!RowStorage<K>::takes(shape.head_dim)) {
-    fail("head_dim", std::to_string(shape.head_dim), "must be a multiple of 32 for Int4 keys");
+    fail("head_dim", to_text(shape.head_dim), "must be a multiple of 32 for Int4 keys");
   }
   if (!RowStorage<V>::takes(shape.v_head_dim)) {
-    fail("v_head_dim", std::to_string(shape.v_head_dim), "must be a multiple of 32 for Int4 values");
+    fail("v_head_dim", to_text(shape.v_head_dim), "must be a multiple of 32 for Int4 values");
   }
 }
 
@@ -47,8 +47,7 @@ template <class Placement>
 void check_rotary_dim(const PlacedKeys<Placement>& placed, Index head_dim) {
   if constexpr (!std::is_same_v<Placement, Unplaced>) {
     if (placed.rope.rotary_dim() > head_dim) {
-      fail("rotary_dim", std::to_string(placed.rope.rotary_dim()),
-           "must be at most head_dim, " + std::to_string(head_dim));
+      fail("rotary_dim", to_text(placed.rope.rotary_dim()), "must be at most head_dim, " + to_text(head_dim));
     }
   }
 }
@@ -130,15 +129,15 @@ class TokenStore {
 };
 
 /// Stores all rows of batch b of `rows` as the tokens from `first_position` on; place(position, kv_head) says where to.
-template <class K, class V, class Device, class Placement, class Rows, class Place>
-void store_tokens(const Device& device, Workspace& workspace, const PlacedKeys<Placement>& placed,
+template <class K, class V, class Placement, class Rows, class Place>
+void store_tokens(const DeviceRef& device, Workspace& workspace, const PlacedKeys<Placement>& placed,
                   const CacheShape& shape, const Rows& rows, Index b, Index first_position, const Place& place) {
   using Store = TokenStore<K, V, Placement>;
   constexpr Index rows_per_task = 32;
   const Index count = rows.key.shape[1];
   const Index tasks = ceil_div(count, rows_per_task), workers = worker_count(device, tasks);
   const Index bytes = Store::bytes(placed, shape);
-  Scratch<Device> scratch(device, &workspace, workers * bytes);
+  Scratch scratch(device, &workspace, workers * bytes);
   run_tasks(device, scratch.helpers(), workers, tasks, [&](Index worker, Index task) {
     Arena arena(scratch.data() + worker * bytes);
     Store store(placed, shape, arena);

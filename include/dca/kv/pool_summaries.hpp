@@ -51,7 +51,7 @@ class PoolSummaries {
   /// block of a sequence.
   void check_place(Index block, Index b) const {
     if (valid_at_any_place() || phase(block) == unknown || phase(block) == phase_of(b)) return;
-    fail("block_table", "block " + std::to_string(block) + " as number " + std::to_string(b),
+    fail("block_table", "block " + to_text(block) + " as number " + to_text(b),
          "its summaries were made at another offset from a multiple of summary_block: where neither block_size nor "
          "summary_block divides the other, it can be used at that offset only");
   }
@@ -61,9 +61,9 @@ class PoolSummaries {
     if (window_ == 0 || other.phase(from) == unknown) return;
     if (const Index step = std::gcd(window_, block_size_); other.phase(from) % step != 0) {
       fail("from",
-           "block " + std::to_string(from) + " starts " + std::to_string(other.phase(from)) +
+           "block " + to_text(from) + " starts " + to_text(other.phase(from)) +
                " tokens after a multiple of summary_block",
-           "in this pool it must be a multiple of " + std::to_string(step));
+           "in this pool it must be a multiple of " + to_text(step));
     }
   }
 

@@ -12,18 +12,15 @@ namespace detail {
 /// Throws std::invalid_argument unless `cu_seqlens` starts with 0, never falls and ends with `rows`.
 inline void check_cu_seqlens(const char* argument, std::span<const Index> cu_seqlens, Index rows) {
   if (cu_seqlens.empty() || cu_seqlens.front() != 0) {
-    fail(argument, cu_seqlens.empty() ? "empty" : "starts with " + std::to_string(cu_seqlens.front()),
-         "must start with 0");
+    fail(argument, cu_seqlens.empty() ? "empty" : "starts with " + to_text(cu_seqlens.front()), "must start with 0");
   }
   for (std::size_t s = 1; s < cu_seqlens.size(); ++s) {
     if (cu_seqlens[s] < cu_seqlens[s - 1]) {
-      fail(argument, std::to_string(cu_seqlens[s]) + " after " + std::to_string(cu_seqlens[s - 1]),
-           "must not decrease");
+      fail(argument, to_text(cu_seqlens[s]) + " after " + to_text(cu_seqlens[s - 1]), "must not decrease");
     }
   }
   if (cu_seqlens.back() != rows) {
-    fail(argument, "ends with " + std::to_string(cu_seqlens.back()),
-         "must end with the number of rows, " + std::to_string(rows));
+    fail(argument, "ends with " + to_text(cu_seqlens.back()), "must end with the number of rows, " + to_text(rows));
   }
 }
 

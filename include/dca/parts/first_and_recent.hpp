@@ -12,8 +12,8 @@ struct FirstAndRecent {
   Index block = 128;  // keys of a block, all of which are visited; at least 1
 
   void check() const {
-    if (first < 0) detail::fail("FirstAndRecent first", std::to_string(first), "must be at least 0");
-    if (recent < 0) detail::fail("FirstAndRecent recent", std::to_string(recent), "must be at least 0");
+    if (first < 0) detail::fail("FirstAndRecent first", detail::to_text(first), "must be at least 0");
+    if (recent < 0) detail::fail("FirstAndRecent recent", detail::to_text(recent), "must be at least 0");
   }
   Index block_size() const { return block; }
   Index queries() const { return 4096; }  // all that see the same keys may share: the choice is the same

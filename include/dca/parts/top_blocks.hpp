@@ -16,7 +16,7 @@ struct TopBlocks {
   double trust_in_bound = 1.0;  // 1: blocks by the best key that they could hold; 0: by their mean key
 
   void check() const {
-    if (keys < 0) detail::fail("TopBlocks keys", std::to_string(keys), "must be at least 0");
+    if (keys < 0) detail::fail("TopBlocks keys", detail::to_text(keys), "must be at least 0");
   }
   Index block_size() const { return block; }
   Index queries() const { return query_block; }

@@ -75,10 +75,10 @@ class BlockSet {
   bool bit(Index block) const { return (words_[block / word_bits] >> (block % word_bits) & 1) != 0; }
 
   [[noreturn]] static void fail_block_size(Index block_size) {
-    detail::fail("block_size", std::to_string(block_size), "must be at least 1");
+    detail::fail("block_size", detail::to_text(block_size), "must be at least 1");
   }
   [[noreturn]] void fail_keys() const {
-    detail::fail("keys", "[" + std::to_string(keys_.first) + ", " + std::to_string(keys_.last) + ")",
+    detail::fail("keys", "[" + detail::to_text(keys_.first) + ", " + detail::to_text(keys_.last) + ")",
                  "must not begin before 0, and memory must not be null");
   }
 

@@ -63,20 +63,20 @@ class ChunkLayout {
 
   static constexpr Index default_chunk_size(Index window) {
     if (window < 2 || window > max_chunk_size) {
-      detail::fail("trained window", std::to_string(window) + " tokens",
-                   "must be at least 2 and at most " + std::to_string(max_chunk_size));
+      detail::fail("trained window", detail::to_text(window) + " tokens",
+                   "must be at least 2 and at most " + detail::to_text(max_chunk_size));
     }
     return window / 4 * 3 + window % 4 * 3 / 4;
   }
 
   static constexpr Index checked_chunk_len(ChunkConfig config) {
     if (config.chunk_size < 1 || config.chunk_size > max_chunk_size) {
-      detail::fail("chunk_size", std::to_string(config.chunk_size),
-                   "must be at least 1 and at most " + std::to_string(max_chunk_size));
+      detail::fail("chunk_size", detail::to_text(config.chunk_size),
+                   "must be at least 1 and at most " + detail::to_text(max_chunk_size));
     }
     if (config.local_window < 0 || config.local_window >= config.chunk_size) {
-      detail::fail("local_window", std::to_string(config.local_window),
-                   "must be at least 0 and less than chunk_size, " + std::to_string(config.chunk_size));
+      detail::fail("local_window", detail::to_text(config.local_window),
+                   "must be at least 0 and less than chunk_size, " + detail::to_text(config.chunk_size));
     }
     return config.chunk_size - config.local_window;
   }

@@ -22,7 +22,7 @@ namespace detail {
 
 inline void check_rotary_dim(Index rotary_dim) {
   if (rotary_dim < 0 || rotary_dim % 2 != 0) {
-    fail("rotary_dim", std::to_string(rotary_dim), "must be even and not negative");
+    fail("rotary_dim", to_text(rotary_dim), "must be even and not negative");
   }
 }
 
@@ -39,13 +39,13 @@ inline double checked_factor(double factor) {
 }
 
 inline double checked_window(Index window) {
-  if (window < 1) fail("trained_window", std::to_string(window), "must be at least 1");
+  if (window < 1) fail("trained_window", to_text(window), "must be at least 1");
   return static_cast<double>(window);
 }
 
 /// The base that keeps the fastest pair as it is and slows the slowest one by `factor`.
 inline double ntk_theta(Index rotary_dim, double theta, double factor) {
-  if (rotary_dim < 4) fail("rotary_dim", std::to_string(rotary_dim), "must be at least 4 for NTK-aware scaling");
+  if (rotary_dim < 4) fail("rotary_dim", to_text(rotary_dim), "must be at least 4 for NTK-aware scaling");
   const auto dim = static_cast<double>(rotary_dim);
   return theta * std::pow(factor, dim / (dim - 2));
 }
@@ -94,7 +94,7 @@ inline RopeFrequencies dynamic_ntk_frequencies(Index rotary_dim, double theta, c
   detail::check_rotary_dim(rotary_dim);
   const double factor = detail::checked_factor(scaling.factor);
   const double window = detail::checked_window(scaling.trained_window);
-  if (scaling.length < 1) detail::fail("length", std::to_string(scaling.length), "must be at least 1");
+  if (scaling.length < 1) detail::fail("length", detail::to_text(scaling.length), "must be at least 1");
   const double stretch = std::max(1.0, factor * (static_cast<double>(scaling.length) / window) - (factor - 1));
   return plain_frequencies(rotary_dim, detail::ntk_theta(rotary_dim, theta, stretch));
 }

@@ -29,10 +29,10 @@ void turn_pairs(const X* x, Index x_distance, const T* __restrict cosine, const 
 template <class T>
 void rotate_rows(const RotaryEmbedding& rope, std::span<const Index> positions, TensorView<T> x, bool forward) {
   x = checked_view("x", x, 4, true);
-  check_no_self_overlap("x", x);
+  check_no_self_overlap("x", x.shape, x.strides);
   check_equal("positions", "size", static_cast<Index>(positions.size()), "x's rows", x.shape[1]);
   if (rope.rotary_dim() > x.shape[3]) {
-    fail("rotary_dim", std::to_string(rope.rotary_dim()), "must be at most head_dim, " + std::to_string(x.shape[3]));
+    fail("rotary_dim", to_text(rope.rotary_dim()), "must be at most head_dim, " + to_text(x.shape[3]));
   }
   using Scalar = RotationScalar<T>;
   const Index pairs = rope.rotary_dim() / 2;

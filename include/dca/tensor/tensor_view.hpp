@@ -18,7 +18,7 @@ class Extents {
   constexpr Extents() = default;
   constexpr Extents(std::initializer_list<Index> values) {
     if (values.size() > max_rank) {
-      detail::fail("extents", std::to_string(values.size()) + " values", "a tensor has at most 4 dimensions");
+      detail::fail("extents", detail::to_text(values.size()) + " values", "a tensor has at most 4 dimensions");
     }
     for (const Index value : values) values_[static_cast<std::size_t>(rank_++)] = value;
   }

@@ -3,9 +3,9 @@
 
 #include <algorithm>
 
-#include "dca/kernel/packet.hpp"
+#include "dca/kernel/machine/packet.hpp"
 
-#include "dca/kernel/packet_code_begin.hpp"
+#include "dca/kernel/machine/packet_code_begin.hpp"
 
 namespace dca::detail {
 
@@ -29,4 +29,4 @@ void transpose(const T* __restrict x, Index x_stride, Index rows, Index columns,
 
 }  // namespace dca::detail
 
-#include "dca/kernel/packet_code_end.hpp"
+#include "dca/kernel/machine/packet_code_end.hpp"

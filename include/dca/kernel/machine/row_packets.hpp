@@ -1,21 +1,28 @@
 // Packets of features straight from storage, and back: what Eigen's packets lack, in one place.
 #pragma once
 
-#include "dca/kernel/packet.hpp"
+#include "dca/kernel/machine/packet.hpp"
 #include "dca/kv/storage.hpp"
 
 #if defined(EIGEN_VECTORIZE_AVX2) || defined(EIGEN_VECTORIZE_AVX512)
 #include <immintrin.h>
 #endif
 
-#include "dca/kernel/packet_code_begin.hpp"
+#include "dca/kernel/machine/packet_code_begin.hpp"
 
 namespace dca::detail {
 
-#if defined(EIGEN_VECTORIZE_AVX512) || (defined(EIGEN_VECTORIZE_AVX2) && defined(__F16C__))
+// Whether rows of small integers and of bfloat16 are read by packets, and whether rows of half are: AVX-512 has what the
+// latter need, AVX2 leaves it to F16C.
+#if defined(EIGEN_VECTORIZE_AVX512) || defined(EIGEN_VECTORIZE_AVX2)
 #define DCA_WIDENS 1
 #else
 #define DCA_WIDENS 0
+#endif
+#if defined(EIGEN_VECTORIZE_AVX512) || (defined(EIGEN_VECTORIZE_AVX2) && defined(__F16C__))
+#define DCA_WIDENS_HALF 1
+#else
+#define DCA_WIDENS_HALF 0
 #endif
 
 #if DCA_WIDENS
@@ -38,9 +45,11 @@ struct Widen {
     return _mm512_cvtepi32_ps(_mm512_sub_epi32(four, _mm512_set1_epi32(8)));
   }
 #else
+#if DCA_WIDENS_HALF
   static EIGEN_ALWAYS_INLINE Packet<float> half(const void* place) {
     return _mm256_cvtph_ps(_mm_loadu_si128(static_cast<const __m128i*>(place)));
   }
+#endif
   static EIGEN_ALWAYS_INLINE Packet<float> bfloat16(const void* place) {
     // A shuffle within each half, which puts two bytes into the upper half of a float, is cheaper than widening.
     const __m256i twice = _mm256_broadcastsi128_si256(_mm_loadu_si128(static_cast<const __m128i*>(place)));
@@ -58,7 +67,9 @@ struct Widen {
   }
 #endif
 };
+#endif  // DCA_WIDENS
 
+#if DCA_WIDENS_HALF
 /// packet_size<float> floats as halves, rounded to nearest.
 struct Narrow {
   static EIGEN_ALWAYS_INLINE void half(const Packet<float>& x, void* place) {
@@ -69,7 +80,7 @@ struct Narrow {
 #endif
   }
 };
-#endif  // DCA_WIDENS
+#endif  // DCA_WIDENS_HALF
 
 /// The upper half of a wide packet added to its lower half. `can` says whether there is a way.
 template <class P>
@@ -97,7 +108,7 @@ struct RowReader {
   static EIGEN_ALWAYS_INLINE Packet<T> load(const E* row, Index, Index d) { return ei::ploadu<Packet<T>>(row + d); }
 };
 
-#if DCA_WIDENS
+#if DCA_WIDENS_HALF
 template <>
 struct RowReader<float, Eigen::half> {
   static constexpr bool direct = true;
@@ -105,6 +116,9 @@ struct RowReader<float, Eigen::half> {
   static EIGEN_ALWAYS_INLINE Packet<float> load(const Eigen::half* row, Index, Index d) { return Widen::half(row + d); }
 };
 
+#endif  // DCA_WIDENS_HALF
+
+#if DCA_WIDENS
 template <>
 struct RowReader<float, Eigen::bfloat16> {
   static constexpr bool direct = true;
@@ -157,7 +171,7 @@ void decode_row(const StorageUnit<E>* row, Index features, T* place) {
 template <class T, class O>
 void write_scaled(const T* x, T weight, Index features, O* row) {
   Index d = 0;
-#if DCA_WIDENS
+#if DCA_WIDENS_HALF
   if constexpr (std::is_same_v<T, float> && std::is_same_v<O, Eigen::half>) {
     for (; d + packet_size<T> <= features; d += packet_size<T>) {
       Narrow::half(ei::pmul(ei::ploadu<Packet<T>>(x + d), broadcast(weight)), row + d);
@@ -167,8 +181,6 @@ void write_scaled(const T* x, T weight, Index features, O* row) {
   for (; d < features; ++d) row[d] = static_cast<O>(x[d] * weight);
 }
 
-#undef DCA_WIDENS
-
 }  // namespace dca::detail
 
-#include "dca/kernel/packet_code_end.hpp"
+#include "dca/kernel/machine/packet_code_end.hpp"

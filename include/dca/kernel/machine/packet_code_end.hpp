@@ -3,3 +3,4 @@
 #pragma GCC diagnostic pop
 #endif
 #undef DCA_UNROLL_BY_4
+#undef DCA_INLINE

@@ -4,13 +4,9 @@
 #include <algorithm>
 
 #include "dca/device/scratch.hpp"
-#include "dca/kernel/row_blocks.hpp"
-#include "dca/kernel/streamed_block.hpp"
+#include "dca/kernel/plan/row_blocks.hpp"
 
 namespace dca::detail {
-
-/// Rows of a sequence and kv_head up to which the streamed products are the faster ones.
-inline constexpr Index most_streamed_rows = 16;
 
 /// Keys per task where products are streamed: places fixed by the number of keys alone, not by how many threads or
 /// sequences there are, so that the bits are fixed as well. At most 64 pieces, so that partial states stay few.
@@ -26,16 +22,24 @@ struct PackedTask {
   Index last_row;
 };
 
+/// Sizes of a call that decide how it is cut.
+struct CallSizes {
+  Index sequences;
+  Index kv_heads;
+  Index group;      // heads per kv_head
+  Index row_bytes;  // of a query row and its sums, as they are multiplied
+  Index workers;
+};
+
 /// What a call has to do. Sequences of few rows are cut along their keys, the others along their rows.
 ///
 /// Made in two steps, because its tables lie in scratch memory of which it tells the size: count, then fill.
 class CallPlan {
  public:
-  /// `runs(sequence)` gives the queries of a sequence, `ranges(position)` the keys that a query sees through each part,
-  /// `group` the heads per kv_head. Rows of a task are few where `choices` cut them into many panels.
-  template <class T, class Runs, class Ranges, class Choices>
-  static CallPlan count(std::type_identity<T>, Index sequences, Index group, const Runs& runs, const Ranges& ranges,
-                        Index row_features, Index workers, Index kv_heads, const Choices& choices) {
+  /// Rows of a task are few where `choices` cut them into many panels.
+  static CallPlan count(const CallSizes& sizes, LaneShape lanes, QueryRuns runs, const Composition& composition,
+                        const BlockChoices& choices) {
+    const auto [sequences, kv_heads, group, row_bytes, workers] = sizes;
     CallPlan plan;
     plan.sequences_ = sequences;
     plan.group_ = group;
@@ -45,30 +49,31 @@ class CallPlan {
     for (Index s = 0; s < sequences; ++s) {
       const QueryRun run = runs(s);
       const Index rows = plan.rows_of(run);
-      if (rows <= most_streamed_rows) continue;
+      if (is_streamed(rows)) continue;
       packed_rows = checked_sum("query", packed_rows, rows);
       if (packed_sequences++ == 0) alike = run;
       all_alike = all_alike && run.count == alike.count && run.position == alike.position;
     }
     packed_rows = checked_product("query", packed_rows, kv_heads);
-    const Index most = most_block_rows<T>(row_features), shared = shared_block_rows<T>(packed_rows, workers);
+    const Index most = most_block_rows(row_bytes, lanes.panel);
+    const Index shared = shared_block_rows(packed_rows, workers, lanes.panel);
     plan.block_rows_ = workers == 1 ? most : std::min(most, shared);
     constexpr Index few_rows = 15 * packing_rows;  // blocks of fewer would spend a fifteenth of the time on packing
     if (workers > 1 && packed_sequences > 0 && all_alike && plan.block_rows_ < few_rows && choices.most_edges(1) == 0) {
       plan.block_rows_ = most;
-      plan.block_unit_ = packet_size<T>;
-      plan.block_work_ = plan.even_blocks(alike, ranges).work_of_blocks(packed_sequences * kv_heads, workers);
+      plan.block_unit_ = lanes.packet;
+      plan.block_work_ = plan.even_blocks(alike, composition).work_of_blocks(packed_sequences * kv_heads, workers);
     }
-    const auto lanes_lost = [&] { return choices.most_edges(plan.block_rows_ / group + 1) * packet_size<T>; };
-    while (plan.block_rows_ > panel_rows<T> && plan.block_rows_ < lanes_lost()) {
-      plan.block_rows_ = round_up(plan.block_rows_ / 2, panel_rows<T>);
+    const auto lanes_lost = [&] { return choices.most_edges(plan.block_rows_ / plan.group_ + 1) * lanes.packet; };
+    while (plan.block_rows_ > lanes.panel && plan.block_rows_ < lanes_lost()) {
+      plan.block_rows_ = round_up(plan.block_rows_ / 2, lanes.panel);
     }
     for (Index s = 0; s < sequences; ++s) {
       const QueryRun run = runs(s);
       const Index rows = plan.rows_of(run);
       if (rows == 0) continue;
-      if (rows > most_streamed_rows) {
-        plan.for_each_block(run, ranges, [&](Index first, Index last) {
+      if (!is_streamed(rows)) {
+        plan.for_each_block(run, composition, [&](Index first, Index last) {
           ++plan.packed_count_;
           plan.packed_rows_ = std::max(plan.packed_rows_, last - first);
         });
@@ -87,18 +92,17 @@ class CallPlan {
   }
 
   /// Fills the tables. Of packed tasks those with the most to do come first, so that the threads finish together.
-  template <class Runs, class Ranges>
-  void fill(const Runs& runs, const Ranges& ranges) {
+  void fill(QueryRuns runs, const Composition& composition) {
     PackedTask* next = packed_;
     Index piece = 0;
     for (Index s = 0; s < sequences_; ++s) {
       const QueryRun run = runs(s);
       const Index rows = rows_of(run);
-      const bool packed = rows > most_streamed_rows;
+      const bool packed = !is_streamed(rows);
       if (streamed_count_ > 0) first_piece_[s] = piece;
       if (rows > 0 && !packed) piece += pieces(run);
       if (!packed) continue;
-      for_each_block(run, ranges, [&](Index first, Index last) { *next++ = {s, first, last}; });
+      for_each_block(run, composition, [&](Index first, Index last) { *next++ = {s, first, last}; });
     }
     if (streamed_count_ > 0) first_piece_[sequences_] = piece;
     const auto cost = [&](const PackedTask& task) {
@@ -136,15 +140,14 @@ class CallPlan {
  private:
   Index rows_of(const QueryRun& run) const { return run.count * group_; }
 
-  template <class Ranges>
-  EvenBlocks<Ranges> even_blocks(const QueryRun& run, const Ranges& ranges) const {
-    return {ranges, rows_of(run), group_, run.position, block_unit_, block_rows_};
+  EvenBlocks even_blocks(const QueryRun& run, const Composition& composition) const {
+    return {composition, rows_of(run), group_, run.position, block_unit_, block_rows_};
   }
 
   /// The packed tasks of a sequence: body(first row, last row).
-  template <class Ranges, class Body>
-  void for_each_block(const QueryRun& run, const Ranges& ranges, const Body& body) const {
-    const EvenBlocks<Ranges> even = even_blocks(run, ranges);
+  template <class Body>
+  void for_each_block(const QueryRun& run, const Composition& composition, const Body& body) const {
+    const EvenBlocks even = even_blocks(run, composition);
     const Index rows = rows_of(run);
     for (Index first = 0, block = 0; first < rows; ++block) {
       const Index last =

@@ -4,9 +4,9 @@
 #include <iterator>
 #include <numbers>
 
-#include "dca/kernel/packet.hpp"
+#include "dca/kernel/machine/packet.hpp"
 
-#include "dca/kernel/packet_code_begin.hpp"
+#include "dca/kernel/machine/packet_code_begin.hpp"
 
 namespace dca::detail {
 
@@ -66,7 +66,7 @@ EIGEN_ALWAYS_INLINE Exp2Parts<T> exp2_parts(Packet<T> x) {
   const Packet<T> r = ei::psub(x, whole);
   constexpr int degree = static_cast<int>(std::size(Polynomial::coefficients));
   Packet<T> sum = broadcast<T>(Polynomial::coefficients[degree - 1]);
-  unroll<degree - 1>([&](auto k) { sum = ei::pmadd(sum, r, broadcast<T>(Polynomial::coefficients[degree - 2 - k])); });
+  unroll<degree - 1>([&](int k) DCA_INLINE { sum = ei::pmadd(sum, r, broadcast<T>(Polynomial::coefficients[degree - 2 - k])); });
   return {power, ei::pmul(sum, r)};
 }
 
@@ -90,4 +90,4 @@ EIGEN_ALWAYS_INLINE Packet<T> exp2_tanh(const Packet<T>& x) {
 
 }  // namespace dca::detail
 
-#include "dca/kernel/packet_code_end.hpp"
+#include "dca/kernel/machine/packet_code_end.hpp"

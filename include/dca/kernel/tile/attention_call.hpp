@@ -3,31 +3,41 @@
 
 #include <cmath>
 #include <numbers>
-#include <optional>
-#include <span>
 
-#include "dca/kernel/row_packets.hpp"
+#include "dca/kernel/machine/row_access.hpp"
+#include "dca/kernel/plan/composition.hpp"
+#include "dca/kernel/plan/query_runs.hpp"
+#include "dca/kernel/tile/logit_scales.hpp"
 #include "dca/rope/rotary_embedding.hpp"
 #include "dca/tensor/tensor_view.hpp"
 
 namespace dca::detail {
 
 /// What stays the same from call to call. logit_softcap 0 means none.
-template <class Layout>
 struct AttentionParams {
-  const Layout& chunks;
+  Composition composition;
   const RotaryEmbedding& rope;
-  double softmax_scale;
+  LogitScales scales;
   double logit_softcap;
 };
 
-/// The queries of one sequence: `count` tokens from `first` on in batch `batch` of the call's tensors, the first of
-/// them at absolute position `position`.
-struct QueryRun {
-  Index batch;
-  Index first;
-  Index count;
-  Index position;
+/// Rows [batch, length, heads, features] of a tensor. Strides are in bytes.
+struct TensorRows {
+  std::byte* data;
+  Index strides[3];
+
+  template <class X>
+  explicit TensorRows(const TensorView<X>& x)
+      : data(reinterpret_cast<std::byte*>(const_cast<std::remove_const_t<X>*>(x.data))),
+        strides{x.strides[0] * size_of<X>, x.strides[1] * size_of<X>, x.strides[2] * size_of<X>} {}
+
+  std::byte* row(Index batch, Index token, Index head) const {
+    return data + batch * strides[0] + token * strides[1] + head * strides[2];
+  }
+
+ private:
+  template <class X>
+  static constexpr Index size_of = sizeof(X);
 };
 
 /// State of a row after its last key, in units of log2: see SoftmaxState.
@@ -39,38 +49,42 @@ struct RowSoftmax {
 
 /// The arguments of one call, checked, with a batch dimension: query [batch, q_len, heads, head_dim], out
 /// [batch, q_len, heads, v_head_dim], lse and skipped [batch, q_len, heads] or no data, sink_logits [heads] or null.
-/// cu_seqlens is empty where every batch is a sequence; otherwise there is one batch, and it tells where its sequences
-/// begin. skipped holds, until a row is written, the log2 of what the keys that the row leaves out can add to its
-/// total.
-template <class T, class Q, class O>
+/// skipped holds, until a row is written, the log2 of what the keys that the row leaves out can add to its total.
+template <class T>
 struct AttentionCall {
-  TensorView<const Q> query;
-  TensorView<O> out;
-  TensorView<T> lse;
-  TensorView<T> skipped;
-  const T* sink_logits;
-  std::optional<Index> q_offset;
-  std::span<const Index> cu_seqlens;
+  template <class Q, class O>
+  AttentionCall(TensorView<const Q> q, TensorView<O> result, QueryPlaces query_places)
+      : query(q),
+        query_access(row_access<T, Q>(q.shape[3])),
+        out(result),
+        out_bytes(result.shape[3] * static_cast<Index>(sizeof(O))),
+        write([](const T* sums, T weight, Index features, std::byte* row) {
+          write_scaled(sums, weight, features, reinterpret_cast<O*>(row));
+        }),
+        heads(q.shape[2]),
+        head_dim(q.shape[3]),
+        v_head_dim(result.shape[3]),
+        places(query_places) {}
 
-  /// The queries of a sequence with kv_len keys: its last tokens, unless the call says otherwise.
-  QueryRun queries(Index sequence, Index kv_len) const {
-    QueryRun run{sequence, 0, query.shape[1], 0};
-    if (!cu_seqlens.empty()) {
-      const auto s = static_cast<std::size_t>(sequence);
-      run = {0, cu_seqlens[s], cu_seqlens[s + 1] - cu_seqlens[s], 0};
-    }
-    run.position = q_offset.value_or(kv_len - run.count);
-    return run;
-  }
+  TensorRows query;
+  RowAccess<T> query_access;
+  TensorRows out;
+  Index out_bytes;  // of a row
+  void (*write)(const T* sums, T weight, Index features, std::byte* row);
+  Index heads, head_dim, v_head_dim;
+  QueryPlaces places;
+  TensorView<T> lse{};
+  TensorView<T> skipped{};
+  const T* sink_logits = nullptr;
 
   /// Query row `token` of a run.
-  const Q* query_row(const QueryRun& run, Index token, Index head) const {
-    return query.data + run.batch * query.strides[0] + (run.first + token) * query.strides[1] + head * query.strides[2];
+  const std::byte* query_row(const QueryRun& run, Index token, Index head) const {
+    return query.row(run.batch, run.first + token, head);
   }
 
   /// Row `token` of the result of a run.
-  O* out_row(const QueryRun& run, Index token, Index head) const {
-    return out.data + run.batch * out.strides[0] + (run.first + token) * out.strides[1] + head * out.strides[2];
+  std::byte* out_row(const QueryRun& run, Index token, Index head) const {
+    return out.row(run.batch, run.first + token, head);
   }
 
   /// A row's place in a tensor [batch, q_len, heads].
@@ -83,8 +97,7 @@ struct AttentionCall {
   void write_row(const QueryRun& run, Index token, Index head, const T* sums, RowSoftmax<T> softmax,
                  bool visits) const {
     const auto [weight, log_sum] = finish(head, softmax, visits);
-    O* const place = out_row(run, token, head);
-    write_scaled(sums, weight, out.shape[3], place);
+    write(sums, weight, v_head_dim, out_row(run, token, head));
     if (lse.data != nullptr) *row_of(lse, run, token, head) = static_cast<T>(log_sum);
     if (skipped.data != nullptr) {
       T* const share = row_of(skipped, run, token, head);

@@ -1,36 +1,32 @@
 // Summaries of key blocks for those who choose among them: a cache's own, or made for one call.
 #pragma once
 
-#include "dca/kernel/choices.hpp"
-#include "dca/kernel/pack.hpp"
+#include "dca/kernel/tile/pack.hpp"
 #include "dca/kv/key_summary.hpp"
 
 namespace dca::detail {
 
 /// Reads the summaries that a source keeps. Keys of others are read once, placed where they are not, and summarised
 /// before the call looks at them: a table of three rows of features per block.
-template <class T, class Source>
+template <class T>
 class KeySummaries {
  public:
-  static constexpr bool stored = SummarisedSource<Source, T>;
+  KeySummaries(const SourceRef<T>& source, Index block_size) : source_(source), block_size_(block_size) {}
 
-  KeySummaries(const Source& source, Index block_size) : source_(source), block_size_(block_size) {}
-
-  Index kv_heads() const { return source_.kv_heads(); }
-  Index head_dim() const { return source_.head_dim(); }
+  Index kv_heads() const { return source_.kv_heads; }
+  Index head_dim() const { return source_.head_dim; }
 
   /// Takes the table from `arena`; of an arena without memory, only the amount. `last_key(sequence)` bounds the keys
   /// that queries choose from.
-  template <class LastKey>
-  void take_table(Arena& arena, const LastKey& last_key) {
-    if constexpr (stored) return;
-    first_block_ = arena.take<Index>(source_.sequences() + 1);
+  void take_table(Arena& arena, FunctionRef<Index(Index)> last_key) {
+    if (source_.has_summaries()) return;
+    first_block_ = arena.take<Index>(source_.sequences + 1);
     Index blocks = 0;
-    for (Index s = 0; s < source_.sequences(); ++s) {
+    for (Index s = 0; s < source_.sequences; ++s) {
       if (first_block_ != nullptr) first_block_[s] = blocks;
       blocks = checked_sum("key", blocks, ceil_div(last_key(s), block_size_));
     }
-    if (first_block_ != nullptr) first_block_[source_.sequences()] = blocks;
+    if (first_block_ != nullptr) first_block_[source_.sequences] = blocks;
     tasks_ = checked_product("key", blocks, kv_heads());
     table_ = arena.take<T>(checked_product("key", tasks_, KeySummary<T>::size(head_dim())));
   }
@@ -38,36 +34,29 @@ class KeySummaries {
   /// Blocks of all sequences and kv_heads to be summarised.
   Index tasks() const { return tasks_; }
 
-  /// Summarises one of them, with keys as Part places them.
-  template <class Part, class Layout>
-  void summarise(const AttentionParams<Layout>& params, Index task, Arena& arena) {
+  /// Summarises one of them, with keys as a part places them.
+  void summarise(const AttentionParams& params, Index part, Index task, Arena& arena) {
     RowRotator<T> rotate(params.rope, arena);
     T* const row = arena.take<T>(head_dim());
-    [[maybe_unused]] T* const spare = arena.take<T>(head_dim());
+    const KeyPlacer<T> place_key{params, source_, rotate, arena.take<T>(head_dim())};
     if (!arena.has_memory()) return;  // only the amount is wanted
     const Index kv_head = task % kv_heads(), block = task / kv_heads();
-    const Index s = std::upper_bound(first_block_, first_block_ + source_.sequences() + 1, block) - first_block_ - 1;
+    const Index s = std::upper_bound(first_block_, first_block_ + source_.sequences + 1, block) - first_block_ - 1;
     const Index first = (block - first_block_[s]) * block_size_;
     const Index last = std::min(first + block_size_, source_.length(s));
     KeySummary<T> summary(place(s, kv_head, block - first_block_[s]), head_dim());
     summary.clear();
     const auto run_at = [&](Index key) { return source_.keys(s, kv_head, key); };
-    for_each_row(first, last, row_bytes<typename Source::Key>(head_dim()), run_at,
-                 [&](const auto* stored_row, Index key) {
-                   if constexpr (has_placed_keys<Source>) {
-                     decode_row<typename Source::Key>(stored_row, head_dim(), row);
-                   } else {
-                     rotate(Part::key_position(params.chunks, key),
-                            plain_row<typename Source::Key>(stored_row, head_dim(), spare), head_dim(), row);
-                   }
-                   summary.add(row);
-                 });
+    for_each_row(first, last, source_.key.bytes, run_at, [&](const std::byte* stored, Index key) {
+      place_key(part, stored, key, row);
+      summary.add(row);
+    });
     summary.finish(last - first);
   }
 
   /// Mean, least and largest of a block's keys, [3][head_dim], in `place`.
   void read(Index sequence, Index kv_head, Index block, T* to) const {
-    if constexpr (stored) {
+    if (source_.has_summaries()) {
       source_.read_summary(sequence, kv_head, block, to);
     } else {
       std::copy_n(place(sequence, kv_head, block), KeySummary<T>::size(head_dim()), to);
@@ -79,7 +68,7 @@ class KeySummaries {
     return table_ + ((first_block_[sequence] + block) * kv_heads() + kv_head) * KeySummary<T>::size(head_dim());
   }
 
-  const Source& source_;
+  const SourceRef<T>& source_;
   Index block_size_;
   Index tasks_ = 0;
   Index* first_block_ = nullptr;  // by sequence, and one past the last

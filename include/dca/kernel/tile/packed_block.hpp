@@ -1,15 +1,16 @@
 // The packed products: a block of many query rows.
 #pragma once
 
-#include "dca/kernel/attention_call.hpp"
-#include "dca/kernel/choices.hpp"
-#include "dca/kernel/online_softmax.hpp"
-#include "dca/kernel/pack.hpp"
-#include "dca/kernel/panels.hpp"
-#include "dca/kernel/tiles.hpp"
-#include "dca/kernel/transpose.hpp"
+#include "dca/kernel/machine/online_softmax.hpp"
+#include "dca/kernel/plan/panels.hpp"
+#include "dca/kernel/tile/pack.hpp"
+#include "dca/kernel/tile/visit_tiles.hpp"
 
 namespace dca::detail {
+
+/// Elements of a packet and of a panel of T.
+template <class T>
+inline constexpr LaneShape lane_shape{packet_size<T>, panel_rows<T>};
 
 /// A block of query rows of one sequence and kv_head, as the tile loop drives it.
 ///
@@ -25,25 +26,25 @@ namespace dca::detail {
 /// The softmax is vertical, each lane for itself, and a lane's arithmetic depends on nothing but its own query and its
 /// own keys: the same bits for any grouping of rows into panels, blocks, batches and threads. A tile is packed once for
 /// all panels of a block, whose queries and sums stay in cache.
-template <class T, class Layout, class Source, class Q, class O, class Choices, ChunkPart... Parts>
+template <class T>
 class PackedBlock {
  public:
-  using Cutter = PanelCutter<T, Layout, Parts...>;
   static constexpr Index tile_keys = key_tile;
 
   /// Takes from `arena` what a block of at most `rows` rows needs; of an arena without memory, only the amount.
-  PackedBlock(const AttentionParams<Layout>& params, const Source& source, const AttentionCall<T, Q, O>& call,
-              const Choices& choices, Index rows, Arena& arena)
+  PackedBlock(const AttentionParams& params, const SourceRef<T>& source, const AttentionCall<T>& call,
+              const BlockChoices& choices, Index rows, Arena& arena)
       : params_(params),
         source_(source),
         call_(call),
         choices_(choices),
-        group_(call.query.shape[2] / source.kv_heads()),
-        head_dim_(source.head_dim()),
-        v_head_dim_(source.v_head_dim()),
+        cutter_(params.composition, choices, lane_shape<T>),
+        group_(call.heads / source.kv_heads),
+        head_dim_(source.head_dim),
+        v_head_dim_(source.v_head_dim),
         rotator_(params.rope, arena) {
-    const Index lanes = lane_capacity(rows);
-    panels_ = arena.take<Panel>(Cutter::panel_capacity(lanes));
+    const Index lanes = cutter_.lane_capacity(rows, group_);
+    panels_ = arena.take<Panel>(cutter_.panel_capacity(lanes));
     ranges_ = arena.take<KeyRange>(lanes);
     state_ = {arena.take<T>(lanes), arena.take<T>(lanes)};
     queries_ = arena.take<T>(lanes * head_dim_);
@@ -64,11 +65,8 @@ class PackedBlock {
     run_ = run;
     kv_head_ = kv_head;
     query_ = {run.position, group_};
-    panel_count_ = Cutter::cut(
-        params_.chunks, query_, first_row, last_row, lane_capacity(last_row - first_row),
-        [&](Index position) { return choices_.edge_after(sequence, position); },
-        [&](Index tokens) { return choices_.most_edges(tokens); }, panels_);
-    if constexpr ((Choices::template selects<Parts> || ...)) {
+    panel_count_ = cutter_.cut(sequence, query_, first_row, last_row, panels_);
+    if (choices_.selects()) {
       for (Panel* panel = panels_; panel < panels_ + panel_count_; ++panel) {
         panel->group = &choices_.group_of(sequence, query_.position(panel->first_row));
       }
@@ -77,39 +75,36 @@ class PackedBlock {
     std::fill_n(state_.max, lanes, -std::numeric_limits<T>::infinity());
     std::fill_n(state_.total, lanes, T{0});
     std::fill_n(sums_, lanes * v_head_dim_, T{0});
-    visit_tiles<Parts...>(*this, {0, source_.length(sequence)});
+    visit_tiles(*this, params_.composition, {0, source_.length(sequence)});
     for (const Panel* panel = panels_; panel < panels_ + panel_count_; ++panel) write_panel(*panel);
   }
 
-  /// Of the tile loop: queries take their places for Part; the keys that any of them sees.
-  template <class Part>
-  KeyRange begin_part(KeyRange limit) {
-    seen_ = intersection(find_ranges<Part>(), limit);
+  /// Of the tile loop: queries take their places for a part; the keys that any of them sees.
+  KeyRange begin_part(Index part, KeyRange limit) {
+    seen_ = intersection(find_ranges(part), limit);
     const Panel& last = panels_[panel_count_ - 1];
-    RowsAhead<Source> first_tile = rows_of_tile<Part>(seen_.first - seen_.first % key_tile);
+    RowsAhead<T> first_tile = rows_of_tile(part, seen_.first - seen_.first % key_tile);
     for (const Panel* panel = panels_; panel < panels_ + panel_count_; ++panel) {
       if (panel->seen.empty()) continue;
-      const QueryPacker<T, Layout, Q, O> packer{params_, call_, rotator_, rows_};
-      packer.template pack<Part>(run_, kv_head_, group_, {panel->first_row, panel->first_row + panel->rows},
-                                 last.first_row + last.rows, panel->vectors * packet_size<T>,
-                                 queries_ + panel->lane * head_dim_);
+      const QueryPacker<T> packer{params_, call_, rotator_, rows_};
+      packer.pack(part, run_, kv_head_, group_, {panel->first_row, panel->first_row + panel->rows},
+                  last.first_row + last.rows, panel->vectors * packet_size<T>, queries_ + panel->lane * head_dim_);
       first_tile(key_tile / 16);
     }
     return seen_;
   }
 
   /// Of the tile loop: the rows meet the keys that they see among those of a tile.
-  template <class Part>
-  void visit_tile(KeyRange tile, Index origin) {
-    const KeyRange keys = visited_keys<Part>(tile);
+  void visit_tile(Index part, KeyRange tile, Index origin) {
+    const KeyRange keys = visited_keys(part, tile);
     if (keys.empty()) return;
-    pack_keys<Part>(keys, origin);
+    pack_keys(part, keys, origin);
     const bool finite = pack_values(source_, sequence_, kv_head_, keys, origin, value_stride, values_, rows_);
-    RowsAhead<Source> next_tile = rows_of_tile<Part>(origin + key_tile);
-    RowsAhead<Source> nothing(source_, sequence_, kv_head_, {0, 0});
+    RowsAhead<T> next_tile = rows_of_tile(part, origin + key_tile);
+    RowsAhead<T> nothing(source_, sequence_, kv_head_, {0, 0});
     for (const Panel* panel = panels_; panel < panels_ + panel_count_; ++panel) {
-      for_each_run<Part>(*panel, tile, [&](KeyRange mine) {
-        RowsAhead<Source>& ahead = panels_ + panel_count_ - panel <= panels_ahead ? next_tile : nothing;
+      for_each_run(part, *panel, tile, [&](KeyRange mine) {
+        RowsAhead<T>& ahead = panels_ + panel_count_ - panel <= panels_ahead ? next_tile : nothing;
         with_count<register_tile.vectors>(panel->vectors,
                                           [&](auto vectors) { visit<vectors>(*panel, mine, origin, finite, ahead); });
       });
@@ -121,51 +116,44 @@ class PackedBlock {
   /// hold.
   static constexpr Index value_stride = key_tile + 4;
 
-  /// The next tile is asked for while so many panels, the last ones, meet this one: earlier, it would have left the
+  /// The next tile is prefetched while so many panels, the last ones, meet this one: earlier, it would have left the
   /// second-level cache again.
   static constexpr Index panels_ahead = 4;
-  /// Rows of it asked for at each register tile, so that those panels suffice.
+  /// Rows of it prefetched at each register tile, so that those panels suffice.
   static constexpr Index rows_ahead = register_tile.rows / 2;
 
-  Index lane_capacity(Index rows) const {
-    return Cutter::lane_capacity(rows, choices_.most_edges(QueryRows{0, group_}.tokens(rows)));
-  }
-
   /// Calls f for the runs of keys that a panel visits in a tile: all that it sees there, or what its queries chose.
-  template <class Part, class F>
-  EIGEN_ALWAYS_INLINE void for_each_run(const Panel& panel, KeyRange tile, F&& f) const {
+  template <class F>
+  void for_each_run(Index part, const Panel& panel, KeyRange tile, F&& f) const {
     KeyRange left = intersection(panel.seen, tile);
-    if constexpr (Choices::template selects<Part>) {
-      if (left.empty()) return;
+    if (left.empty()) return;
+    if (choices_.selects(part)) {
       const BlockSet chosen = choices_.set(*panel.group, kv_head_, left);
       for (KeyRange run = chosen.first_run(left); !run.empty(); run = chosen.first_run(left)) {
         f(run);
         left.first = run.last;
       }
     } else {
-      if (!left.empty()) f(left);
+      f(left);
     }
   }
 
   /// The hull of the keys that panels visit in a tile.
-  template <class Part>
-  KeyRange visited_keys(KeyRange tile) const {
+  KeyRange visited_keys(Index part, KeyRange tile) const {
     KeyRange keys{0, 0};
     for (const Panel* panel = panels_; panel < panels_ + panel_count_; ++panel) {
-      for_each_run<Part>(*panel, tile, [&](KeyRange mine) { keys = hull(keys, mine); });
+      for_each_run(part, *panel, tile, [&](KeyRange mine) { keys = hull(keys, mine); });
     }
     return keys;
   }
 
   /// The rows that packing the tile at `origin` will read.
-  template <class Part>
-  RowsAhead<Source> rows_of_tile(Index origin) const {
-    return {source_, sequence_, kv_head_, visited_keys<Part>(intersection(seen_, {origin, origin + key_tile}))};
+  RowsAhead<T> rows_of_tile(Index part, Index origin) const {
+    return {source_, sequence_, kv_head_, visited_keys(part, intersection(seen_, {origin, origin + key_tile}))};
   }
 
-  /// Keys that each lane sees through Part, those of the panels, and their hull.
-  template <class Part>
-  KeyRange find_ranges() {
+  /// Keys that each lane sees through a part, those of the panels, and their hull.
+  KeyRange find_ranges(Index part) {
     KeyRange all{0, 0};
     for (Panel* panel = panels_; panel < panels_ + panel_count_; ++panel) {
       KeyRange* const lanes = ranges_ + panel->lane;
@@ -175,7 +163,7 @@ class PackedBlock {
       for (Index r = 0; r < panel->rows; ++r) {
         const Index position = query_.position(panel->first_row + r);
         const bool same = r > 0 && position == query_.position(panel->first_row + r - 1);
-        lanes[r] = same ? lanes[r - 1] : Part::keys(params_.chunks, position);
+        lanes[r] = same ? lanes[r - 1] : params_.composition.keys(part, position);
         panel->seen = hull(panel->seen, lanes[r]);
         panel->common = intersection(panel->common, lanes[r]);
       }
@@ -184,29 +172,23 @@ class PackedBlock {
     return all;
   }
 
-  template <class Part>
-  void pack_keys(KeyRange keys, Index origin) {
+  void pack_keys(Index part, KeyRange keys, Index origin) {
     const auto run_at = [&](Index key) { return source_.keys(sequence_, kv_head_, key); };
-    for_each_row(keys.first, keys.last, row_bytes<typename Source::Key>(head_dim_), run_at,
-                 [&](const auto* row, Index key) {
-                   T* const place = keys_ + (key - origin) * head_dim_;
-                   if constexpr (has_placed_keys<Source>) {
-                     decode_row<typename Source::Key>(row, head_dim_, place);
-                   } else {
-                     rotator_(Part::key_position(params_.chunks, key),
-                              plain_row<typename Source::Key>(row, head_dim_, rows_), head_dim_, place);
-                   }
-                 });
+    const KeyPlacer<T> place_key{params_, source_, rotator_, rows_};
+    for_each_row(keys.first, keys.last, source_.key.bytes, run_at, [&](const std::byte* row, Index key) {
+      place_key(part, row, key, keys_ + (key - origin) * head_dim_);
+    });
   }
 
   /// A panel meets keys [keys.first, keys.last) of the packed tile.
   template <int Vectors>
-  void visit(const Panel& panel, KeyRange keys, Index origin, bool finite, RowsAhead<Source>& ahead) {
+  void visit(const Panel& panel, KeyRange keys, Index origin, bool finite, RowsAhead<T>& ahead) {
     const Index count = keys.last - keys.first;
     const Index first = keys.first - origin;
-    const auto ask_ahead = [&] { ahead(rows_ahead); };
+    BeforeTile prefetch_more{nullptr, &ahead};
+    if (!ahead.done()) prefetch_more.call = [](void* rows) { (*static_cast<RowsAhead<T>*>(rows))(rows_ahead); };
     multiply_keys<T, Vectors>(keys_ + first * head_dim_, count, head_dim_, queries_ + panel.lane * head_dim_, scores_,
-                              most_, ask_ahead);
+                              most_, prefetch_more);
     LaneRanges<T> ranges;
     if (keys.first < panel.common.first || keys.last > panel.common.last) ranges = lane_ranges(panel, keys);
     const SoftCap<T> cap(params_.logit_softcap);
@@ -218,10 +200,9 @@ class PackedBlock {
     T* const sums = sums_ + panel.lane * v_head_dim_;
     if (finite || !ranges) {
       multiply_values<T, Vectors>(values_, value_stride, first, first + count, v_head_dim_, scores_, factor_, sums,
-                                  ask_ahead);
+                                  prefetch_more);
     } else {
-      multiply_visible_values<T, Vectors>(values_, value_stride, first, count, v_head_dim_, scores_, factor_, sums,
-                                          ranges);
+      multiply_visible_values(values_, value_stride, first, count, v_head_dim_, Vectors, scores_, factor_, sums, ranges);
     }
   }
 
@@ -244,7 +225,7 @@ class PackedBlock {
       for (Index r = lane; r < std::min(panel.rows, lane + packet_size<T>); ++r) {
         const Index ahead = panel.first_row + r + packed_rows_ahead;
         if (ahead < end)
-          prefetch<Access::write>(call_.out_row(run_, ahead / group_, head_of(ahead)), row_bytes<O>(v_head_dim_));
+          prefetch<Access::write>(call_.out_row(run_, ahead / group_, head_of(ahead)), call_.out_bytes);
         write_row(panel.first_row + r, panel.lane + r, rows_ + (r - lane) * v_head_dim_);
       }
     }
@@ -252,18 +233,18 @@ class PackedBlock {
 
   void write_row(Index row, Index lane, const T* sums) {
     // Needed only for a row whose total is 0.
-    const bool visits =
-        state_.total[lane] == T{0} &&
-        (visits_keys<Parts>(choices_, params_.chunks, sequence_, kv_head_, query_.position(row)) || ...);
+    const bool visits = state_.total[lane] == T{0} &&
+                        visits_keys(params_.composition, choices_, sequence_, kv_head_, query_.position(row));
     call_.write_row(run_, row / group_, head_of(row), sums, {state_.max[lane], state_.total[lane]}, visits);
   }
 
   Index head_of(Index row) const { return kv_head_ * group_ + row % group_; }
 
-  const AttentionParams<Layout>& params_;
-  const Source& source_;
-  const AttentionCall<T, Q, O>& call_;
-  const Choices& choices_;
+  const AttentionParams& params_;
+  const SourceRef<T>& source_;
+  const AttentionCall<T>& call_;
+  const BlockChoices& choices_;
+  PanelCutter cutter_;
   Index group_;
   Index head_dim_, v_head_dim_;
   RowRotator<T> rotator_;

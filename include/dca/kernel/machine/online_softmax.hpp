@@ -3,9 +3,9 @@
 
 #include <limits>
 
-#include "dca/kernel/exponential.hpp"
+#include "dca/kernel/machine/exponential.hpp"
 
-#include "dca/kernel/packet_code_begin.hpp"
+#include "dca/kernel/machine/packet_code_begin.hpp"
 
 namespace dca::detail {
 
@@ -73,11 +73,11 @@ template <class T, int Vectors>
 void largest_logits(const T* logits, Index count, T* most) {
   constexpr int size = packet_size<T>;
   Packet<T> max[Vectors];
-  unroll<Vectors>([&](auto v) { max[v] = broadcast(-std::numeric_limits<T>::infinity()); });
+  unroll<Vectors>([&](int v) DCA_INLINE { max[v] = broadcast(-std::numeric_limits<T>::infinity()); });
   for (Index key = 0; key < count; ++key) {
-    unroll<Vectors>([&](auto v) { max[v] = ei::pmax(max[v], load(logits + (key * Vectors + v) * size)); });
+    unroll<Vectors>([&](int v) DCA_INLINE { max[v] = ei::pmax(max[v], load(logits + (key * Vectors + v) * size)); });
   }
-  unroll<Vectors>([&](auto v) { store(most + v * size, max[v]); });
+  unroll<Vectors>([&](int v) DCA_INLINE { store(most + v * size, max[v]); });
 }
 
 /// One step of the online softmax over logits [count][lanes] (log2 units), Vectors packets of lanes, with the largest
@@ -92,8 +92,8 @@ void online_softmax(T* logits, Index count, const T* most, SoftmaxState<T> state
   constexpr int stride = Vectors * size;
   const Packet<T> lowest = broadcast(-std::numeric_limits<T>::infinity());
   Packet<T> max[Vectors], base[Vectors], sum[Vectors];
-  unroll<Vectors>([&](auto v) { max[v] = ei::pmax(load(state.max + v * size), load(most + v * size)); });
-  unroll<Vectors>([&](auto v) {
+  unroll<Vectors>([&](int v) DCA_INLINE { max[v] = ei::pmax(load(state.max + v * size), load(most + v * size)); });
+  unroll<Vectors>([&](int v) DCA_INLINE {
     // -inf - -inf would be NaN.
     base[v] = ei::pselect(ei::pcmp_eq(max[v], lowest), broadcast(T{0}), max[v]);
     store(factor + v * size, exp2_nonpositive<T>(ei::psub(load(state.max + v * size), base[v])));
@@ -102,13 +102,13 @@ void online_softmax(T* logits, Index count, const T* most, SoftmaxState<T> state
   });
   for (Index key = 0; key < count; ++key) {
     T* const row = logits + key * stride;
-    unroll<Vectors>([&](auto v) {
+    unroll<Vectors>([&](int v) DCA_INLINE {
       const Packet<T> probability = exp2_nonpositive<T>(ei::psub(load(row + v * size), base[v]));
       sum[v] = ei::padd(sum[v], probability);
       store(row + v * size, probability);
     });
   }
-  unroll<Vectors>([&](auto v) {
+  unroll<Vectors>([&](int v) DCA_INLINE {
     T* const total = state.total + v * size;
     store(total, ei::pmadd(load(total), load(factor + v * size), sum[v]));
   });
@@ -145,4 +145,4 @@ T softmax_row(T* logits, Index first, Index last, SoftCap<T> cap, T& max, T& tot
 
 }  // namespace dca::detail
 
-#include "dca/kernel/packet_code_end.hpp"
+#include "dca/kernel/machine/packet_code_end.hpp"

@@ -2,22 +2,14 @@
 #pragma once
 
 #include <algorithm>
+#include <limits>
 
 #include "dca/device/scratch.hpp"
-#include "dca/kernel/attention_call.hpp"
-#include "dca/kernel/tiles.hpp"
+#include "dca/kernel/plan/composition.hpp"
+#include "dca/kernel/plan/query_runs.hpp"
 #include "dca/positions/block_selection.hpp"
 
 namespace dca::detail {
-
-/// Every query visits all keys that it sees: nothing to look up, and no code for it.
-struct EveryKey {
-  template <class Part>
-  static constexpr bool selects = false;
-
-  Index edge_after(Index, Index) const { return std::numeric_limits<Index>::max(); }
-  Index most_edges(Index) const { return 0; }
-};
 
 /// Queries [first, last) of a sequence that share their choices, one for each kv_head. `keys` is what any sees.
 struct QueryGroup {
@@ -28,27 +20,30 @@ struct QueryGroup {
   Index words;       // of a set
 };
 
-/// Sets of key blocks, one for each group of queries and kv_head. Groups are cut at multiples of `queries` tokens and
-/// where the keys that queries see through the part change; a sequence whose products are streamed is one group.
+/// Sets of key blocks that queries visit of one part's keys, one for each group of queries and kv_head. Groups are cut
+/// at multiples of `queries` tokens and where the keys that queries see through the part change; a sequence whose
+/// products are streamed is one group. By default there is no such part: every query visits all keys that it sees.
 ///
 /// Made in two steps, as CallPlan is: count, then fill.
 class BlockChoices {
  public:
-  template <class Part>
-  static constexpr bool selects = SelectablePart<Part>;
+  BlockChoices() = default;
+  BlockChoices(Index part, Index block_size, Index queries)
+      : part_(part), block_size_(block_size), queries_(queries) {}
 
-  BlockChoices(Index block_size, Index queries) : block_size_(block_size), queries_(queries) {}
+  /// Whether queries choose among the keys of a part.
+  bool selects(Index part) const { return part == part_; }
+  bool selects() const { return part_ >= 0; }
 
-  /// `runs(sequence)` gives the queries of a sequence, `streamed(run)` whether they stay together.
-  template <class Part, class Layout, class Runs, class Streamed>
-  void count(const Layout& layout, Index sequences, Index kv_heads, const Runs& runs, const Streamed& streamed) {
+  /// `group` heads a kv_head.
+  void count(const Composition& composition, Index sequences, Index kv_heads, Index group, QueryRuns runs) {
     sequences_ = sequences;
     kv_heads_ = kv_heads;
+    heads_in_group_ = group;
     for (Index s = 0; s < sequences; ++s) {
-      const QueryRun run = runs(s);
       constexpr Index none = std::numeric_limits<Index>::min() / 2;
       Index edge = none, edge_before = none;
-      for_each_group<Part>(layout, run, streamed(run), [&](KeyRange queries, KeyRange keys) {
+      for_each_group(composition, runs(s), [&](KeyRange queries, KeyRange keys) {
         ++group_count_;
         most_blocks_ = std::max(most_blocks_, ceil_div(keys.last, block_size_));
         words_ = checked_sum("key", words_, checked_product("key", BlockSet::words(keys.last, block_size_), kv_heads));
@@ -66,13 +61,11 @@ class BlockChoices {
     sets_ = arena.take<std::uint64_t>(words_);
   }
 
-  template <class Part, class Layout, class Runs, class Streamed>
-  void fill(const Layout& layout, const Runs& runs, const Streamed& streamed) {
+  void fill(const Composition& composition, QueryRuns runs) {
     Index group = 0, word = 0;
     for (Index s = 0; s < sequences_; ++s) {
       first_group_[s] = group;
-      const QueryRun run = runs(s);
-      for_each_group<Part>(layout, run, streamed(run), [&](KeyRange queries, KeyRange keys) {
+      for_each_group(composition, runs(s), [&](KeyRange queries, KeyRange keys) {
         const Index words = BlockSet::words(keys.last, block_size_);
         groups_[group++] = {s, queries, keys, word, words};
         word += words * kv_heads_;
@@ -103,26 +96,30 @@ class BlockChoices {
   }
 
   /// The position after those that share a choice with the query at `position`.
-  Index edge_after(Index sequence, Index position) const { return group_of(sequence, position).queries.last; }
+  Index edge_after(Index sequence, Index position) const {
+    return selects() ? group_of(sequence, position).queries.last : std::numeric_limits<Index>::max();
+  }
 
   /// Most groups that `count` neighbouring tokens belong to, or more.
-  Index most_edges(Index count) const { return 2 * (count / edges_apart_ + 1); }
+  Index most_edges(Index count) const { return selects() ? 2 * (count / edges_apart_ + 1) : 0; }
 
  private:
   /// Calls f(queries, keys) for the groups of a run.
-  template <class Part, class Layout, class F>
-  void for_each_group(const Layout& layout, const QueryRun& run, bool together, F&& f) const {
+  template <class F>
+  void for_each_group(const Composition& composition, const QueryRun& run, F&& f) const {
+    const auto keys_of = [&](Index position) { return composition.keys(part_, position); };
+    const bool together = is_streamed(run.count * heads_in_group_);
     const Index end = run.position + run.count;
     for (Index first = run.position; first < end;) {
-      const KeyRange keys = Part::keys(layout, first);
-      if (together) return f(KeyRange{first, end}, hull(keys, Part::keys(layout, end - 1)));
+      const KeyRange keys = keys_of(first);
+      if (together) return f(KeyRange{first, end}, hull(keys, keys_of(end - 1)));
       Index last = std::min(end, first + queries_ - first % queries_);
-      if (Part::keys(layout, last - 1) != keys) {
+      if (keys_of(last - 1) != keys) {
         // Keys change at few places and never back: the first place is found by bisection.
         Index alike = first;
         for (--last; last - alike > 1;) {
           const Index middle = alike + (last - alike) / 2;
-          (Part::keys(layout, middle) == keys ? alike : last) = middle;
+          (keys_of(middle) == keys ? alike : last) = middle;
         }
       }
       f(KeyRange{first, last}, keys);
@@ -130,26 +127,25 @@ class BlockChoices {
     }
   }
 
-  Index block_size_, queries_;
-  Index sequences_ = 0, kv_heads_ = 0, group_count_ = 0, most_blocks_ = 0, words_ = 0;
+  Index part_ = -1;
+  Index block_size_ = 1, queries_ = 1;
+  Index heads_in_group_ = 1, sequences_ = 0, kv_heads_ = 0, group_count_ = 0, most_blocks_ = 0, words_ = 0;
   Index edges_apart_ = std::numeric_limits<Index>::max();  // least distance of an edge and the next but one
   Index* first_group_ = nullptr;                           // by sequence, and one past the last
   QueryGroup* groups_ = nullptr;
   std::uint64_t* sets_ = nullptr;
 };
 
-/// Whether the query at `position` visits any key through Part: one that it sees and, if a policy selects, that was
-/// chosen.
-template <class Part, class Choices, class Layout>
-bool visits_keys([[maybe_unused]] const Choices& choices, const Layout& layout, [[maybe_unused]] Index sequence,
-                 [[maybe_unused]] Index kv_head, Index position) {
-  const KeyRange seen = Part::keys(layout, position);
-  if constexpr (Choices::template selects<Part>) {
-    if (seen.empty()) return false;
-    return !choices.set(choices.group_of(sequence, position), kv_head, seen).first_run(seen).empty();
-  } else {
-    return !seen.empty();
+/// Whether the query at `position` visits any key: one that it sees and, if a policy selects, that was chosen.
+inline bool visits_keys(const Composition& composition, const BlockChoices& choices, Index sequence, Index kv_head,
+                        Index position) {
+  for (Index part = 0; part < composition.parts(); ++part) {
+    const KeyRange seen = composition.keys(part, position);
+    if (seen.empty()) continue;
+    if (!choices.selects(part)) return true;
+    if (!choices.set(choices.group_of(sequence, position), kv_head, seen).first_run(seen).empty()) return true;
   }
+  return false;
 }
 
 }  // namespace dca::detail

@@ -3,9 +3,9 @@
 
 #include <cstdint>
 
-#include "dca/kernel/row_packets.hpp"
+#include "dca/kernel/machine/row_packets.hpp"
 
-#include "dca/kernel/packet_code_begin.hpp"
+#include "dca/kernel/machine/packet_code_begin.hpp"
 
 namespace dca::detail {
 
@@ -18,26 +18,28 @@ constexpr int streamed_keys(int rows) {
   return std::max(1, packet_size<T> / (rows == 3 ? 4 : rows));
 }
 
-/// `count` rows of E that lie `stride` units apart, and where reading goes on after the last of them.
-template <class E>
+/// `count` rows that lie `stride` bytes apart, and where reading goes on after the last of them.
 struct RowStream {
-  const StorageUnit<E>* data;
+  const std::byte* data;
   Index stride;
   Index count;
-  const StorageUnit<E>* next;
+  const std::byte* next;
 
-  EIGEN_ALWAYS_INLINE const StorageUnit<E>* operator[](Index k) const { return data + k * stride; }
+  template <class E>
+  EIGEN_ALWAYS_INLINE const StorageUnit<E>* row(Index k) const {
+    return reinterpret_cast<const StorageUnit<E>*>(data + k * stride);
+  }
 
-  /// Where row k is, if it is beyond the last one perhaps the address of nothing: to be asked for and not to be read.
+  /// Where row k is. May be invalid beyond the last one: prefetch only.
   EIGEN_ALWAYS_INLINE std::uintptr_t address(Index k) const {
     const auto start = reinterpret_cast<std::uintptr_t>(k < count ? data : next);
-    return start + static_cast<std::uintptr_t>((k < count ? k : k - count) * stride) * sizeof(StorageUnit<E>);
+    return start + static_cast<std::uintptr_t>((k < count ? k : k - count) * stride);
   }
 };
 
-/// How far ahead of the row at work rows are asked for, in bytes; 0: hardware alone follows the stream. Several query
-/// rows, or rows to convert, have arithmetic to do meanwhile; a single one waits for memory, and what it gains by
-/// asking, if it does, depends on the processor. Measured on Zen 4 (with AVX-512) and Zen 3 (with AVX2).
+/// How far ahead of the row at work rows are prefetched, in bytes; 0: hardware alone follows the stream. Several query
+/// rows, or rows to convert, have arithmetic to do meanwhile; a single one waits for memory, and what it gains depends
+/// on the processor. Measured on Zen 4 (with AVX-512) and Zen 3 (with AVX2).
 template <class T, class E, int Rows>
 inline constexpr Index bytes_ahead = [] {
   constexpr Index unit = sizeof(StorageUnit<E>), far = 10240;
@@ -51,9 +53,9 @@ Index rows_ahead(Index features) {
   return std::max<Index>(1, bytes_ahead<T, E, Rows> / row_bytes<E>(features));
 }
 
-/// Asks for the line that begins with feature d of a row ahead, if one does.
+/// Prefetches the line that begins with feature d of a row ahead, if one does.
 template <class T, class E, int Rows>
-EIGEN_ALWAYS_INLINE void ask_ahead(std::uintptr_t row, Index d) {
+EIGEN_ALWAYS_INLINE void prefetch_line(std::uintptr_t row, Index d) {
   constexpr Index distance = bytes_ahead<T, E, Rows>;
   if constexpr (distance > 0) {
     constexpr Index unit = sizeof(StorageUnit<E>), line = 64;
@@ -68,22 +70,18 @@ template <class T, int Count, class Packet>
 EIGEN_ALWAYS_INLINE void lane_sums(const Packet* x, T* sums) {
   constexpr int size = ei::unpacket_traits<Packet>::size;
   if constexpr (size == 1) {
-    unroll<Count>([&](auto k) { sums[k] = ei::pfirst(x[k]); });
+    unroll<Count>([&](int k) DCA_INLINE { sums[k] = ei::pfirst(x[k]); });
   } else if constexpr (Fold<Packet>::can) {
     typename Fold<Packet>::Half folded[Count];
-    unroll<Count>([&](auto k) { folded[k] = Fold<Packet>::add(x[k]); });
+    unroll<Count>([&](int k) DCA_INLINE { folded[k] = Fold<Packet>::add(x[k]); });
     lane_sums<T, Count>(folded, sums);
   } else if constexpr (Count > size) {
     lane_sums<T, size>(x, sums);
     lane_sums<T, Count - size>(x + size, sums + size);
   } else {
     ei::PacketBlock<Packet, size> block;
-    unroll<size>([&](auto k) {
-      if constexpr (k < Count) {
-        block.packet[k] = x[k];
-      } else {
-        block.packet[k] = ei::pset1<Packet>(T{0});
-      }
+    unroll<size>([&](int k) DCA_INLINE {
+      block.packet[k] = k < Count ? x[k] : ei::pset1<Packet>(T{0});
     });
     ei::ptranspose(block);
     for (int step = size / 2; step > 0; step /= 2) {
@@ -96,7 +94,7 @@ EIGEN_ALWAYS_INLINE void lane_sums(const Packet* x, T* sums) {
 /// scores[r * score_stride + key] = <keys[key], queries + r * features> for Rows rows; whole packets of features. Up to
 /// a packet of scores beyond the last key may be written.
 template <class T, class E, int Rows>
-void score_rows(const RowStream<E>& keys, Index features, const T* queries, T* scores, Index score_stride) {
+void score_rows(const RowStream& keys, Index features, const T* queries, T* scores, Index score_stride) {
   using Reader = RowReader<T, E>;
   constexpr int size = packet_size<T>, at_once = streamed_keys<T>(Rows);
   // Keys in one step share the loads of queries, and their sums do not wait for each other. With few registers it pays
@@ -104,33 +102,35 @@ void score_rows(const RowStream<E>& keys, Index features, const T* queries, T* s
   constexpr int most_in_step = many_registers || (Reader::has_scale && Rows <= 2) ? 4 : 2;
   constexpr bool share_queries = Reader::has_scale || (!many_registers && !std::is_same_v<T, E>);
   constexpr int in_step = share_queries ? std::min(at_once, most_in_step) : 1;
+  // One row's products leave no time: they take a tenth longer with it from the third-level cache (Zen 4).
+  constexpr bool prefetches = Rows > 1 || !many_registers;
   const Index ahead = rows_ahead<T, E, Rows>(features);
   for (Index first = 0; first < keys.count; first += at_once) {
     Packet<T> sum[Rows * at_once];
-    unroll<Rows * at_once>([&](auto k) { sum[k] = broadcast(T{0}); });
-    unroll<at_once / in_step>([&](auto step) {
-      constexpr int from = step * in_step;
+    unroll<Rows * at_once>([&](int k) DCA_INLINE { sum[k] = broadcast(T{0}); });
+    unroll<at_once / in_step>([&](int step) DCA_INLINE {
+      const int from = step * in_step;
       const StorageUnit<E>* row[in_step];
-      for (int k = 0; k < in_step; ++k) row[k] = keys[std::min(first + from + k, keys.count - 1)];
+      for (int k = 0; k < in_step; ++k) row[k] = keys.row<E>(std::min(first + from + k, keys.count - 1));
       std::uintptr_t row_ahead[in_step];
       for (int k = 0; k < in_step; ++k) row_ahead[k] = keys.address(first + from + k + ahead);
       DCA_UNROLL_BY_4
       for (Index d = 0; d < features; d += size) {
-        unroll<in_step>([&](auto k) { ask_ahead<T, E, Rows>(row_ahead[k], d); });
+        if constexpr (prefetches) unroll<in_step>([&](int k) DCA_INLINE { prefetch_line<T, E, Rows>(row_ahead[k], d); });
         Packet<T> key[in_step];
-        unroll<in_step>([&](auto k) { key[k] = Reader::load(row[k], features, d); });
-        unroll<Rows>([&](auto r) {
+        unroll<in_step>([&](int k) DCA_INLINE { key[k] = Reader::load(row[k], features, d); });
+        unroll<Rows>([&](int r) DCA_INLINE {
           const Packet<T> query = load(queries + r * features + d);
-          unroll<in_step>([&](auto k) {
-            constexpr int place = r * at_once + from + k;
+          unroll<in_step>([&](int k) DCA_INLINE {
+            const int place = r * at_once + from + k;
             sum[place] = ei::pmadd(query, key[k], sum[place]);
           });
         });
       }
       if constexpr (Reader::has_scale) {
-        unroll<in_step>([&](auto k) {
+        unroll<in_step>([&](int k) DCA_INLINE {
           const Packet<T> scale = broadcast(static_cast<T>(Reader::scale(row[k], features)));
-          unroll<Rows>([&](auto r) { sum[r * at_once + from + k] = ei::pmul(sum[r * at_once + from + k], scale); });
+          unroll<Rows>([&](int r) DCA_INLINE { sum[r * at_once + from + k] = ei::pmul(sum[r * at_once + from + k], scale); });
         });
       }
     });
@@ -147,80 +147,80 @@ EIGEN_ALWAYS_INLINE void weigh_row(const StorageUnit<E>* row, Index features, co
   using Reader = RowReader<T, E>;
   T scale{1};
   if constexpr (Reader::has_scale) scale = static_cast<T>(Reader::scale(row, features));
-  unroll<Rows>([&](auto r) { weight[r] = broadcast(weights[r * weight_stride] * scale); });
+  unroll<Rows>([&](int r) DCA_INLINE { weight[r] = broadcast(weights[r * weight_stride] * scale); });
 }
 
 /// sums[r * features + feature + lane] += sum over keys in [first, last) of weights[r * weight_stride + key] *
 /// values[key][feature + lane], for Rows rows and Vectors packets of features. Keys in ascending order, each row for
 /// itself: the bits do not depend on which rows go together.
 template <class T, class E, int Rows, int Vectors>
-EIGEN_ALWAYS_INLINE void add_values_tile(const RowStream<E>& values, Index first, Index last, Index features,
+EIGEN_ALWAYS_INLINE void add_values_tile(const RowStream& values, Index first, Index last, Index features,
                                          Index feature, const T* weights, Index weight_stride, T* sums, Index ahead) {
   using Reader = RowReader<T, E>;
   constexpr int size = packet_size<T>;
   Packet<T> sum[Rows][Vectors];
   unroll<Rows>(
-      [&](auto r) { unroll<Vectors>([&](auto v) { sum[r][v] = load(sums + r * features + feature + v * size); }); });
+      [&](int r) DCA_INLINE { unroll<Vectors>([&](int v) DCA_INLINE { sum[r][v] = load(sums + r * features + feature + v * size); }); });
   for (Index key = first; key < last; ++key) {
-    const StorageUnit<E>* const row = values[key];
+    const StorageUnit<E>* const row = values.row<E>(key);
     const std::uintptr_t row_ahead = values.address(key + ahead);
     Packet<T> weight[Rows];
     weigh_row<T, E, Rows>(row, features, weights + key, weight_stride, weight);
-    unroll<Vectors>([&](auto v) {
-      ask_ahead<T, E, Rows>(row_ahead, feature + v * size);
+    unroll<Vectors>([&](int v) DCA_INLINE {
+      prefetch_line<T, E, Rows>(row_ahead, feature + v * size);
       const Packet<T> value = Reader::load(row, features, feature + v * size);
-      unroll<Rows>([&](auto r) { sum[r][v] = ei::pmadd(weight[r], value, sum[r][v]); });
+      unroll<Rows>([&](int r) DCA_INLINE { sum[r][v] = ei::pmadd(weight[r], value, sum[r][v]); });
     });
   }
   unroll<Rows>(
-      [&](auto r) { unroll<Vectors>([&](auto v) { store(sums + r * features + feature + v * size, sum[r][v]); }); });
+      [&](int r) DCA_INLINE { unroll<Vectors>([&](int v) DCA_INLINE { store(sums + r * features + feature + v * size, sum[r][v]); }); });
 }
 
 /// As add_values_tile, all features of a key in turn, Keys keys at a time: the first Held packets of features with
 /// their sums in registers, the others with theirs in memory, which is to say in the first-level cache.
 template <class T, class E, int Rows, int Keys, int Held>
-void add_value_rows(const RowStream<E>& values, Index features, const T* weights, Index weight_stride,
+void add_value_rows(const RowStream& values, Index features, const T* weights, Index weight_stride,
                     T* __restrict sums, Index ahead) {
   constexpr int size = packet_size<T>;
   Packet<T> held[Rows][std::max(1, Held)];
-  const auto for_each_held = [](const auto& f) {
-    unroll<Rows>([&](auto r) { unroll<Held>([&](auto v) { f(r, v); }); });
+  const auto for_each_held = [](const auto& f) DCA_INLINE {
+    unroll<Rows>([&](int r) DCA_INLINE { unroll<Held>([&](int v) DCA_INLINE { f(r, v); }); });
   };
-  for_each_held([&](auto r, auto v) { held[r][v] = load(sums + r * features + v * size); });
+  for_each_held([&](int r, int v) DCA_INLINE { held[r][v] = load(sums + r * features + v * size); });
   const auto add = [&]<int N>(std::integral_constant<int, N>, Index key) {
     const StorageUnit<E>* row[N];
     std::uintptr_t row_ahead[N];
     Packet<T> weight[N][Rows];
-    unroll<N>([&](auto k) {
-      row[k] = values[key + k];
+    unroll<N>([&](int k) DCA_INLINE {
+      row[k] = values.row<E>(key + k);
       row_ahead[k] = values.address(key + k + ahead);
       weigh_row<T, E, Rows>(row[k], features, weights + key + k, weight_stride, weight[k]);
     });
-    const auto add_packet = [&](Index d, const auto& sum_of_row) {
+    const auto add_packet = [&](Index d, const auto& sum_of_row) DCA_INLINE {
       Packet<T> value[N];
-      unroll<N>([&](auto k) {
-        ask_ahead<T, E, Rows>(row_ahead[k], d);
+      unroll<N>([&](int k) DCA_INLINE {
+        prefetch_line<T, E, Rows>(row_ahead[k], d);
         value[k] = RowReader<T, E>::load(row[k], features, d);
       });
-      unroll<Rows>([&](auto r) {
-        sum_of_row(r, [&](Packet<T> sum) {
-          unroll<N>([&](auto k) { sum = ei::pmadd(weight[k][r], value[k], sum); });
+      unroll<Rows>([&](int r) DCA_INLINE {
+        sum_of_row(r, [&](Packet<T> sum) DCA_INLINE {
+          unroll<N>([&](int k) DCA_INLINE { sum = ei::pmadd(weight[k][r], value[k], sum); });
           return sum;
         });
       });
     };
-    const auto add_to_memory = [&](Index d) {
-      add_packet(d, [&](auto r, const auto& plus) {
+    const auto add_to_memory = [&](Index d) DCA_INLINE {
+      add_packet(d, [&](int r, const auto& plus) DCA_INLINE {
         T* const place = sums + r * features + d;
         store(place, plus(load(place)));
       });
     };
     unroll<Held>(
-        [&](auto v) { add_packet(v * size, [&](auto r, const auto& plus) { held[r][v] = plus(held[r][v]); }); });
+        [&](int v) DCA_INLINE { add_packet(v * size, [&](int r, const auto& plus) DCA_INLINE { held[r][v] = plus(held[r][v]); }); });
     constexpr int at_once = Rows > 2 ? 1 : 4;
     Index d = Held * size;
     for (; d + at_once * size <= features; d += at_once * size) {
-      unroll<at_once>([&](auto v) { add_to_memory(d + v * size); });
+      unroll<at_once>([&](int v) DCA_INLINE { add_to_memory(d + v * size); });
     }
     for (; d < features; d += size) add_to_memory(d);
   };
@@ -229,14 +229,14 @@ void add_value_rows(const RowStream<E>& values, Index features, const T* weights
   if constexpr (Keys > 1) {
     for (; key < values.count; ++key) add(std::integral_constant<int, 1>{}, key);
   }
-  for_each_held([&](auto r, auto v) { store(sums + r * features + v * size, held[r][v]); });
+  for_each_held([&](int r, int v) DCA_INLINE { store(sums + r * features + v * size, held[r][v]); });
 }
 
 /// The sums above over all keys and features, which are whole packets. Where registers hold the sums of a good part of
 /// a row, a few keys at a time, so that what a second pass over their features needs is at hand; else one key or two at
 /// a time: hardware sees one stream, and passes over small parts of many rows would look like many.
 template <class T, class E, int Rows>
-void add_values(const RowStream<E>& values, Index features, const T* weights, Index weight_stride, T* sums) {
+void add_values(const RowStream& values, Index features, const T* weights, Index weight_stride, T* sums) {
   const Index ahead = rows_ahead<T, E, Rows>(features);
   if constexpr (many_registers) {
     constexpr int vectors = std::min(8, 16 / (Rows == 3 ? 4 : Rows));
@@ -245,13 +245,15 @@ void add_values(const RowStream<E>& values, Index features, const T* weights, In
     for (Index key = 0; key < values.count; key += keys_at_a_time) {
       const Index end = std::min(values.count, key + keys_at_a_time);
       Index feature = 0;
-      for (; feature + vectors * size <= features; feature += vectors * size) {
-        add_values_tile<T, E, Rows, vectors>(values, key, end, features, feature, weights, weight_stride, sums, ahead);
-      }
-      if (feature == features) continue;
-      with_count<vectors>(static_cast<int>((features - feature) / size), [&](auto rest) {
-        add_values_tile<T, E, Rows, rest>(values, key, end, features, feature, weights, weight_stride, sums, ahead);
-      });
+      const auto add = [&]<int Vectors>(std::integral_constant<int, Vectors>) {
+        for (; feature + Vectors * size <= features; feature += Vectors * size) {
+          add_values_tile<T, E, Rows, Vectors>(values, key, end, features, feature, weights, weight_stride, sums, ahead);
+        }
+      };
+      add(std::integral_constant<int, vectors>{});
+      if constexpr (vectors > 4) add(std::integral_constant<int, 4>{});
+      add(std::integral_constant<int, 2>{});
+      add(std::integral_constant<int, 1>{});
     }
   } else {
     constexpr bool converts = !std::is_same_v<T, E>;
@@ -273,4 +275,4 @@ void add_values(const RowStream<E>& values, Index features, const T* weights, In
 
 }  // namespace dca::detail
 
-#include "dca/kernel/packet_code_end.hpp"
+#include "dca/kernel/machine/packet_code_end.hpp"

@@ -1,7 +1,7 @@
 // What this translation unit was compiled for.
 #pragma once
 
-#include "dca/kernel/packet.hpp"
+#include "dca/kernel/machine/row_packets.hpp"
 
 namespace dca {
 
@@ -11,13 +11,18 @@ struct TileShape {
   int columns = 0;
 };
 
-/// instruction_set is that of Eigen's packets; packet sizes are in elements.
+/// instruction_set is that of Eigen's packets; packet sizes are in elements. reads_*: whether float calls multiply rows of
+/// a storage from where they lie; otherwise they are decoded first.
 struct KernelInfo {
   const char* instruction_set = "";
   int float_packet_size = 0;
   int double_packet_size = 0;
   TileShape float_register_tile{};
   TileShape double_register_tile{};
+  bool reads_half = false;
+  bool reads_bfloat16 = false;
+  bool reads_int8 = false;
+  bool reads_int4 = false;
 };
 
 /// The instruction set, packet sizes and register tiles of the kernels of this translation unit: each may be compiled
@@ -48,6 +53,9 @@ struct KernelInfo {
 #endif
     .float_packet_size = detail::packet_size<float>, .double_packet_size = detail::packet_size<double>,
     .float_register_tile = tile(detail::packet_size<float>), .double_register_tile = tile(detail::packet_size<double>),
+    .reads_half = detail::RowReader<float, Eigen::half>::direct,
+    .reads_bfloat16 = detail::RowReader<float, Eigen::bfloat16>::direct,
+    .reads_int8 = detail::RowReader<float, Int8>::direct, .reads_int4 = detail::RowReader<float, Int4>::direct,
   };
 }
 

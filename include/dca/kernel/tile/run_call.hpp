@@ -1,12 +1,11 @@
 // A call from its arguments to its results: tasks that the device's threads share.
 #pragma once
 
-#include <array>
-
 #include "dca/device/workers.hpp"
-#include "dca/kernel/call_plan.hpp"
-#include "dca/kernel/choice_phase.hpp"
-#include "dca/kernel/packed_block.hpp"
+#include "dca/kernel/plan/call_plan.hpp"
+#include "dca/kernel/tile/choice_phase.hpp"
+#include "dca/kernel/tile/packed_block.hpp"
+#include "dca/kernel/tile/streamed_block.hpp"
 
 namespace dca::detail {
 
@@ -16,44 +15,51 @@ namespace dca::detail {
 ///
 /// Cost: 2 * (head_dim + v_head_dim) FLOPs per visible (query, key). Scratch per worker is constant in the lengths;
 /// partial states are at most 64 per row.
-template <class T, class Device, class Layout, class Source, class Q, class O, class Selection, ChunkPart... Parts>
-class TileLoop {
+template <class T>
+class CallRunner {
  public:
-  TileLoop(const Device& device, const AttentionParams<Layout>& params, const Source& source,
-           const AttentionCall<T, Q, O>& call, const Selection& selection)
+  /// `choice` is null where every query visits all keys that it sees.
+  CallRunner(const DeviceRef& device, const AttentionParams& params, const SourceRef<T>& source,
+             const AttentionCall<T>& call, ChoicePhase* choice)
       : device_(device),
         params_(params),
         source_(source),
         call_(call),
-        choice_(params, source, call, selection, most_streamed_rows),
-        kv_heads_(source.kv_heads()),
-        group_(call.query.shape[2] / kv_heads_),
-        plan_(CallPlan::count(std::type_identity<T>{}, source.sequences(), group_, runs(), ranges(),
-                              source.head_dim() + source.v_head_dim(), all_workers(), kv_heads_, choice_.choices())),
-        width_(whole_packets<T>(source.v_head_dim())),
+        choice_(choice),
+        choices_(choice != nullptr ? choice->choices() : every_key_),
+        kv_heads_(source.kv_heads),
+        group_(call.heads / kv_heads_),
+        plan_(CallPlan::count({source.sequences, kv_heads_, group_,
+                               (source.head_dim + source.v_head_dim) * static_cast<Index>(sizeof(T)),
+                               device.threads()},
+                              lane_shape<T>, runs(), params.composition, choices_)),
+        width_(whole_packets<T>(source.v_head_dim)),
         state_size_(round_up(StreamedState<T>::size(plan_.streamed_rows(), width_), packet_size<T>)) {}
 
   /// Throws std::bad_alloc without memory for scratch or `chosen`, and what a policy throws; nothing is written then.
   void run(Workspace* workspace, std::vector<ChosenBlocks>* chosen) {
     Arena counter;
     plan_.take_tables(counter);
-    choice_.take_shared(counter);
+    if (choice_ != nullptr) choice_->take_shared(counter);
     const Index states = checked_product("query", plan_.streamed_count(), kv_heads_);
     counter.take<T>(checked_product("query", states, state_size_));
     const Index shared_bytes = counter.used();
     const Index tasks = checked_product("query", plan_.packed_count() + plan_.streamed_count(), kv_heads_);
-    const Index workers = worker_count(device_, std::max(tasks, choice_.most_tasks())), bytes = bytes_per_worker();
-    Scratch<Device> scratch(device_, workspace, shared_bytes + workers * bytes);
+    const Index most_tasks = std::max(tasks, choice_ != nullptr ? choice_->most_tasks() : 0);
+    const Index workers = worker_count(device_, most_tasks), bytes = bytes_per_worker();
+    Scratch scratch(device_, workspace, shared_bytes + workers * bytes);
     Arena shared(scratch.data());
     plan_.take_tables(shared);
-    choice_.take_shared(shared);
+    if (choice_ != nullptr) choice_->take_shared(shared);
     states_ = shared.take<T>(states * state_size_);
-    plan_.fill(runs(), ranges());
+    plan_.fill(runs(), params_.composition);
     std::byte* const own = scratch.data() + shared_bytes;
-    choice_.run(device_, scratch.helpers(), workers, own, bytes);
-    if (chosen != nullptr) choice_.report(*chosen);
+    if (choice_ != nullptr) {
+      choice_->run(device_, scratch.helpers(), workers, own, bytes);
+      if (chosen != nullptr) choice_->report(kv_heads_, *chosen);
+    }
     fill_skipped();
-    choice_.bound_skipped(device_, scratch.helpers(), workers, own, bytes);
+    if (choice_ != nullptr) choice_->bound_skipped(device_, scratch.helpers(), workers, own, bytes);
     const Index packed_tasks = plan_.packed_count() * kv_heads_;
     run_tasks(device_, scratch.helpers(), std::min(workers, tasks), tasks, [&](Index worker, Index task) {
       Arena arena(own + worker * bytes);
@@ -80,38 +86,32 @@ class TileLoop {
     }
   }
 
-  using Phase = ChoicePhaseOf<T, Layout, Source, Q, O, Selection, Parts...>;
-  using Packed = PackedBlock<T, Layout, Source, Q, O, typename Phase::Choices, Parts...>;
-  using Streamed = StreamedBlock<T, Layout, Source, Q, O, typename Phase::Choices, Parts...>;
-
   auto runs() const {
-    return [this](Index sequence) { return call_.queries(sequence, source_.length(sequence)); };
+    return [this](Index sequence) { return call_.places.run(sequence, source_.length(sequence)); };
   }
-  auto ranges() const {
-    return [this](Index position) { return std::array{Parts::keys(params_.chunks, position)...}; };
-  }
-  Index all_workers() const { return worker_count(device_, std::numeric_limits<Index>::max()); }
 
   /// The largest need of a task.
   Index bytes_per_worker() const {
     Arena packed, streamed, merging;
-    if (plan_.packed_count() > 0) Packed(params_, source_, call_, choice_.choices(), plan_.packed_rows(), packed);
-    if (plan_.streamed_count() > 0)
-      Streamed(params_, source_, call_, choice_.choices(), plan_.streamed_rows(), streamed);
+    if (plan_.packed_count() > 0) PackedBlock<T>(params_, source_, call_, choices_, plan_.packed_rows(), packed);
+    if (plan_.streamed_count() > 0) {
+      StreamedBlock<T>(params_, source_, call_, choices_, plan_.streamed_rows(), streamed);
+    }
     merging.take<T>(width_);
-    return std::max({packed.used(), streamed.used(), merging.used(), choice_.bytes_per_worker()});
+    const Index choosing = choice_ != nullptr ? choice_->bytes_per_worker() : 0;
+    return std::max({packed.used(), streamed.used(), merging.used(), choosing});
   }
 
   void run_packed(Index task, Arena& arena) const {
     const PackedTask& rows = plan_.packed(task / kv_heads_);
-    Packed block(params_, source_, call_, choice_.choices(), plan_.packed_rows(), arena);
+    PackedBlock<T> block(params_, source_, call_, choices_, plan_.packed_rows(), arena);
     block.attend(rows.sequence, runs()(rows.sequence), task % kv_heads_, rows.first_row, rows.last_row);
   }
 
   void run_streamed(Index task, Arena& arena) const {
     const Index piece = task / kv_heads_, kv_head = task % kv_heads_, sequence = plan_.sequence_of(piece);
     const QueryRun run = runs()(sequence);
-    Streamed block(params_, source_, call_, choice_.choices(), plan_.streamed_rows(), arena);
+    StreamedBlock<T> block(params_, source_, call_, choices_, plan_.streamed_rows(), arena);
     block.attend(sequence, run, kv_head, CallPlan::keys_of(run, piece - plan_.first_piece(sequence)),
                  state(piece, kv_head, run.count * group_));
   }
@@ -123,7 +123,7 @@ class TileLoop {
   /// The rows of all sequences whose keys were cut into pieces: a task is one sequence and kv_head.
   void merge_pieces(HelperControlOwner& helpers, Index workers, std::byte* own, Index bytes) const {
     constexpr Index worthwhile_elements = Index{1} << 16;
-    const Index tasks = source_.sequences() * kv_heads_;
+    const Index tasks = source_.sequences * kv_heads_;
     const bool alone = plan_.streamed_count() * kv_heads_ * state_size_ < worthwhile_elements;
     run_tasks(device_, helpers, alone ? 1 : std::min(workers, tasks), tasks, [&](Index worker, Index task) {
       const Index sequence = task / kv_heads_, kv_head = task % kv_heads_;
@@ -134,9 +134,9 @@ class TileLoop {
       const Index rows = run.count * group_;
       for (Index row = 0; row < rows; ++row) {
         const RowSoftmax<T> softmax = merge_row(first, pieces, kv_head, rows, row, sums);
-        const bool visits = softmax.total == T{0} && (visits_keys<Parts>(choice_.choices(), params_.chunks, sequence,
-                                                                         kv_head, run.position + row / group_) ||
-                                                      ...);
+        const bool visits =
+            softmax.total == T{0} &&
+            visits_keys(params_.composition, choices_, sequence, kv_head, run.position + row / group_);
         call_.write_row(run, row / group_, kv_head * group_ + row % group_, sums, softmax, visits);
       }
     });
@@ -160,16 +160,34 @@ class TileLoop {
     return merged;
   }
 
-  const Device& device_;
-  const AttentionParams<Layout>& params_;
-  const Source& source_;
-  const AttentionCall<T, Q, O>& call_;
-  Phase choice_;
+  const DeviceRef& device_;
+  const AttentionParams& params_;
+  const SourceRef<T>& source_;
+  const AttentionCall<T>& call_;
+  ChoicePhase* choice_;
+  BlockChoices every_key_{};
+  const BlockChoices& choices_;
   Index kv_heads_, group_;
   CallPlan plan_;
   Index width_;       // v_head_dim in whole packets
   Index state_size_;  // elements of the largest partial state
   T* states_ = nullptr;
 };
+
+/// Attention of a call whose arguments are checked. Not inline: a program can compile it once, see explicit.hpp.
+template <class T>
+void run_call(const DeviceRef& device, const AttentionParams& params, const SourceRef<T>& source,
+              const AttentionCall<T>& call, Workspace* workspace) {
+  CallRunner<T>(device, params, source, call, nullptr).run(workspace, nullptr);
+}
+
+/// Likewise, where queries choose among the keys of a part.
+template <class T>
+void run_selecting_call(const DeviceRef& device, const AttentionParams& params, const SourceRef<T>& source,
+                        const AttentionCall<T>& call, Workspace* workspace, const SelectionRef<T>& selection,
+                        Index part, std::vector<ChosenBlocks>* chosen) {
+  PolicyPhase<T> choice(params, part, source, call, selection);
+  CallRunner<T>(device, params, source, call, &choice).run(workspace, chosen);
+}
 
 }  // namespace dca::detail

@@ -1,11 +1,12 @@
 // How many query rows share a packed tile.
 #pragma once
 
+#include <Eigen/Core>
 #include <algorithm>
 #include <bit>
 #include <limits>
 
-#include "dca/kernel/panels.hpp"
+#include "dca/kernel/plan/panels.hpp"
 
 namespace dca::detail {
 
@@ -15,19 +16,16 @@ inline constexpr Index packing_rows = 25;
 /// Rows that share a packed tile, at most. More rows pack less often, but a block's queries and sums pass through the
 /// cache once per key tile, 12 bytes per 256 FLOPs in float, which the third-level cache delivers where it is not the
 /// neighbours': they may take three times the second (and 1/2 to 2 MiB).
-template <class T>
-Index most_block_rows(Index row_features) {
+inline Index most_block_rows(Index row_bytes, Index panel) {
   const Index block_bytes = std::clamp<Index>(Eigen::l2CacheSize() * 3, Index{1} << 19, Index{1} << 21);
-  constexpr Index unit = panel_rows<T>;
-  return std::clamp<Index>(block_bytes / (row_features * static_cast<Index>(sizeof(T))) / unit, 1, 128) * unit;
+  return std::clamp<Index>(block_bytes / row_bytes / panel, 1, 128) * panel;
 }
 
 /// The same where several workers share the `total_rows` of all sequences and kv_heads: four tasks for each worker, or
 /// less where that would not be worth the packing.
-template <class T>
-Index shared_block_rows(Index total_rows, Index workers) {
+inline Index shared_block_rows(Index total_rows, Index workers, Index panel) {
   constexpr Index worthwhile_rows = 128;
-  return round_up(std::max(ceil_div(total_rows, 4 * workers), worthwhile_rows), panel_rows<T>);
+  return round_up(std::max(ceil_div(total_rows, 4 * workers), worthwhile_rows), panel);
 }
 
 /// Work of a sequence's blocks at most, in the order of their rows: the first `small` ones are small, a quarter of the
@@ -44,14 +42,12 @@ struct BlockWork {
 /// of different lengths that take equally long. Of four workers and more one is often held up, and the others would
 /// wait for it: where they have a block or two each, and it costs little, there are small ones to do meanwhile. Small
 /// are those of the first rows, which see few keys and so pack little. Work is counted in products of a row and a key.
-/// `ranges(position)` gives the keys that a query sees through each part.
-template <class Ranges>
 class EvenBlocks {
  public:
   /// Of `rows` rows, `group` for each position from `position` on, in blocks of multiples of `unit` rows, at most
   /// `most`.
-  EvenBlocks(const Ranges& ranges, Index rows, Index group, Index position, Index unit, Index most)
-      : ranges_(ranges), rows_(rows), query_{position, group}, unit_(unit), most_(most) {}
+  EvenBlocks(const Composition& composition, Index rows, Index group, Index position, Index unit, Index most)
+      : composition_(composition), rows_(rows), query_{position, group}, unit_(unit), most_(most) {}
 
   /// How much work blocks should be, where `sequences` are cut alike and `workers` share the blocks.
   BlockWork work_of_blocks(Index sequences, Index workers) const {
@@ -92,12 +88,13 @@ class EvenBlocks {
 
   /// Rows from first on before last. Between the two the keys that a row sees become more, or fewer, evenly.
   double work(Index first, Index last) const {
-    const auto at_first = ranges_(query_.position(first)), at_last = ranges_(query_.position(last - 1));
     constexpr Index row_overhead = 36;  // queries are packed, lanes masked, results written
     Index ends = 2 * row_overhead, packed = 0;
-    for (std::size_t part = 0; part < at_first.size(); ++part) {
-      ends += size(at_first[part]) + size(at_last[part]);
-      packed += size(hull(at_first[part], at_last[part]));
+    for (Index part = 0; part < composition_.parts(); ++part) {
+      const KeyRange at_first = composition_.keys(part, query_.position(first));
+      const KeyRange at_last = composition_.keys(part, query_.position(last - 1));
+      ends += size(at_first) + size(at_last);
+      packed += size(hull(at_first, at_last));
     }
     return static_cast<double>(last - first) * static_cast<double>(ends) / 2 +
            static_cast<double>(packing_rows) * static_cast<double>(packed);
@@ -132,7 +129,7 @@ class EvenBlocks {
     return {high, small};
   }
 
-  const Ranges& ranges_;
+  const Composition& composition_;
   Index rows_;
   QueryRows query_;
   Index unit_, most_;

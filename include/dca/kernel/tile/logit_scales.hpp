@@ -4,7 +4,6 @@
 #include <cmath>
 #include <limits>
 #include <numbers>
-#include <string>
 
 #include "dca/tensor/index.hpp"
 
@@ -31,7 +30,7 @@ bool holds(double x) {
 
 /// The range that `holds` allows, for messages.
 template <class T>
-std::string held_range() {
+Text held_range() {
   using Limits = std::numeric_limits<T>;
   return "must be from " + to_text(static_cast<double>(Limits::min())) + " to " +
          to_text(static_cast<double>(Limits::max())) + " in magnitude";

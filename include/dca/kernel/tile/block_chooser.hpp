@@ -1,13 +1,12 @@
 // Chooses key blocks for a group of queries: estimates from block summaries, then the policy's choice.
 #pragma once
 
-#include "dca/kernel/choices.hpp"
-#include "dca/kernel/online_softmax.hpp"
-#include "dca/kernel/pack.hpp"
-#include "dca/kernel/summaries.hpp"
-#include "dca/kernel/tiles.hpp"
+#include "dca/kernel/machine/online_softmax.hpp"
+#include "dca/kernel/plan/choices.hpp"
+#include "dca/kernel/tile/pack.hpp"
+#include "dca/kernel/tile/summaries.hpp"
 
-#include "dca/kernel/packet_code_begin.hpp"
+#include "dca/kernel/machine/packet_code_begin.hpp"
 
 namespace dca::detail {
 
@@ -24,7 +23,7 @@ void add_importance(T* scores, Index count, const T* weight, RankedBlock<T>* blo
       std::fill_n(scores + b * stride, stride, lowest);
       continue;
     }
-    unroll<Vectors>([&](auto v) {
+    unroll<Vectors>([&](int v) DCA_INLINE {
       T* const place = scores + b * stride + v * size;
       const Packet<T> x = load(place), known = ei::pselect(ei::pcmp_eq(x, x), x, broadcast(largest));
       store(place, ei::pmax(ei::pmin(known, broadcast(largest)), broadcast(-largest)));
@@ -34,37 +33,62 @@ void add_importance(T* scores, Index count, const T* weight, RankedBlock<T>* blo
   largest_logits<T, Vectors>(scores, count, most);
   online_softmax<T, Vectors>(scores, count, most, {max, total}, factor);
   Packet<T> share[Vectors];
-  unroll<Vectors>([&](auto v) { share[v] = ei::pdiv(load(weight + v * size), load(total + v * size)); });
+  unroll<Vectors>([&](int v) DCA_INLINE { share[v] = ei::pdiv(load(weight + v * size), load(total + v * size)); });
   for (Index b = 0; b < count; ++b) {
     Packet<T> sum = broadcast(T{0});
-    unroll<Vectors>([&](auto v) { sum = ei::pmadd(load(scores + b * stride + v * size), share[v], sum); });
+    unroll<Vectors>([&](int v) DCA_INLINE { sum = ei::pmadd(load(scores + b * stride + v * size), share[v], sum); });
     blocks[b].importance += ei::predux(sum);
   }
 }
+
+/// A policy by reference, whatever its type: one of the two functions is null.
+template <class T>
+struct SelectionRef {
+  const void* selection;
+  Index block_size, queries;
+  double optimism = 0;
+  void (*choose)(const void* selection, const QueryBlock&, BlockSet&) = nullptr;
+  void (*choose_ranked)(const void* selection, const QueryBlock&, std::span<RankedBlock<T>>, BlockSet&) = nullptr;
+
+  /// The policy must outlive it.
+  template <class Selection>
+  explicit SelectionRef(const Selection& policy)
+      : selection(std::addressof(policy)), block_size(policy.block_size()), queries(policy.queries()) {
+    if constexpr (RankSelection<Selection, T>) {
+      optimism = policy.optimism();
+      choose_ranked = [](const void* place, const QueryBlock& query, std::span<RankedBlock<T>> blocks, BlockSet& set) {
+        static_cast<const Selection*>(place)->choose(query, blocks, set);
+      };
+    } else {
+      choose = [](const void* place, const QueryBlock& query, BlockSet& set) {
+        static_cast<const Selection*>(place)->choose(query, set);
+      };
+    }
+  }
+  bool ranks() const { return choose_ranked != nullptr; }
+};
 
 /// Chooses for groups of queries, one at a time; what a thread needs for it.
 ///
 /// With the middle c of a block's least and largest keys, and their reach r to both sides, <q, k> <= <q, c> + <|q|, r>
 /// for each of its keys k. So the bounds of many queries on many blocks are one product, of rows [c, r] with columns
 /// [q, |q|], made by the kernel's register tile: a block costs as much as a key.
-template <class T, class Layout, class Source, class Q, class O, class Part, class Selection>
+template <class T>
 class BlockChooser {
  public:
-  using Summaries = KeySummaries<T, Source>;
-  static constexpr bool ranks = RankSelection<Selection, T>;
-
   /// Takes from `arena` what any group needs; of an arena without memory, only the amount.
-  BlockChooser(const AttentionParams<Layout>& params, const Summaries& summaries, const AttentionCall<T, Q, O>& call,
-               const Selection& selection, const BlockChoices& choices, Arena& arena)
+  BlockChooser(const AttentionParams& params, Index part, const KeySummaries<T>& summaries,
+               const AttentionCall<T>& call, const SelectionRef<T>& selection, const BlockChoices& choices, Arena& arena)
       : params_(params),
+        part_(part),
         summaries_(summaries),
         call_(call),
         selection_(selection),
         choices_(choices),
-        group_(call.query.shape[2] / summaries.kv_heads()),
+        group_(call.heads / summaries.kv_heads()),
         head_dim_(summaries.head_dim()),
         rotator_(params.rope, arena) {
-    if (!ranks && call.skipped.data == nullptr) return;
+    if (!selection.ranks() && call.skipped.data == nullptr) return;
     rows_ = arena.take<T>((packet_size<T> + 1) * head_dim_);
     queries_ = arena.take<T>(2 * head_dim_ * panel_rows<T>);
     weight_ = arena.take<T>(panel_rows<T>);
@@ -92,9 +116,9 @@ class BlockChooser {
   template <class F>
   void for_each_alike(const QueryGroup& group, Index kv_head, F&& f) const {
     for (Index first = group.queries.first; first < group.queries.last;) {
-      const KeyRange keys = Part::keys(params_.chunks, first);
+      const KeyRange keys = params_.composition.keys(part_, first);
       Index last = group.queries.last;
-      while (Part::keys(params_.chunks, last - 1) != keys) --last;
+      while (params_.composition.keys(part_, last - 1) != keys) --last;
       if (!keys.empty())
         f(QueryBlock{group.sequence, kv_head, {first, last}, keys}, choices_.set(group, kv_head, keys));
       first = last;
@@ -102,23 +126,23 @@ class BlockChooser {
   }
 
   void choose_alike(const QueryBlock& query, BlockSet set) {
-    if constexpr (ranks) {
+    if (selection_.ranks()) {
       constexpr T most = std::numeric_limits<T>::infinity();
       const Index first = set.first_block(), count = set.last_block() - first;
       for (Index b = 0; b < count; ++b) blocks_[b] = {T{0}, first + b};
       // The last block may not be complete, in its summary or in the range: it is the nearest, and needs no estimate.
       for_each_panel(query, [&](auto vectors, KeyRange) {
         zero_non_finite_queries(vectors * packet_size<T>);
-        score<vectors>(query, {first, first + count - 1}, static_cast<T>(selection_.optimism()),
+        score<vectors>(query, {first, first + count - 1}, static_cast<T>(selection_.optimism),
                        [&](Index b) { blocks_[b - first].importance = std::numeric_limits<T>::quiet_NaN(); });
         add_importance<T, vectors>(scores_, count - 1, weight_, blocks_);
       });
       for (Index b = 0; b < count; ++b) {
         if (b == count - 1 || std::isnan(blocks_[b].importance)) blocks_[b].importance = most;
       }
-      selection_.choose(query, std::span<RankedBlock<T>>(blocks_, static_cast<std::size_t>(count)), set);
+      selection_.choose_ranked(selection_.selection, query, {blocks_, static_cast<std::size_t>(count)}, set);
     } else {
-      selection_.choose(query, set);
+      selection_.choose(selection_.selection, query, set);
     }
   }
 
@@ -153,8 +177,8 @@ class BlockChooser {
     const Index last_row = (query.queries.last - run_.position) * group_;
     for (Index row = (query.queries.first - run_.position) * group_; row < last_row; row += panel_rows<T>) {
       const Index count = std::min(panel_rows<T>, last_row - row), lanes = round_up(count, packet_size<T>);
-      const QueryPacker<T, Layout, Q, O> packer{params_, call_, rotator_, rows_};
-      packer.template pack<Part>(run_, query.kv_head, group_, {row, row + count}, last_row, lanes, queries_);
+      const QueryPacker<T> packer{params_, call_, rotator_, rows_};
+      packer.pack(part_, run_, query.kv_head, group_, {row, row + count}, last_row, lanes, queries_);
       for (Index k = 0; k < head_dim_ * lanes; ++k) queries_[head_dim_ * lanes + k] = std::abs(queries_[k]);
       std::fill_n(weight_, count, T{1});
       std::fill(weight_ + count, weight_ + lanes, T{0});
@@ -197,16 +221,17 @@ class BlockChooser {
         if (!all_finite(bound, 2 * head_dim_)) unknown(first + b);
       }
       multiply_keys<T, Vectors>(bounds_, count, 2 * head_dim_, queries_, scores_ + (first - blocks.first) * lanes, most,
-                                [] {});
+                                {nullptr, nullptr});
     }
     const SoftCap<T> cap(params_.logit_softcap);
     if (cap) mask_scores<T, Vectors>(scores_, blocks.last - blocks.first, LaneRanges<T>{}, cap);
   }
 
-  const AttentionParams<Layout>& params_;
-  const Summaries& summaries_;
-  const AttentionCall<T, Q, O>& call_;
-  const Selection& selection_;
+  const AttentionParams& params_;
+  Index part_;
+  const KeySummaries<T>& summaries_;
+  const AttentionCall<T>& call_;
+  const SelectionRef<T>& selection_;
   const BlockChoices& choices_;
   Index group_, head_dim_;
   RowRotator<T> rotator_;
@@ -222,4 +247,4 @@ class BlockChooser {
 
 }  // namespace dca::detail
 
-#include "dca/kernel/packet_code_end.hpp"
+#include "dca/kernel/machine/packet_code_end.hpp"

@@ -40,11 +40,11 @@ inline constexpr Index panel_rows = Index{register_tile.vectors} * packet_size<T
 
 template <class F, int... I>
 EIGEN_ALWAYS_INLINE void unroll_over(F&& f, std::integer_sequence<int, I...>) {
-  (f(std::integral_constant<int, I>{}), ...);
+  (f(I), ...);
 }
 
-/// Calls f(integral_constant 0), ..., f(integral_constant N - 1): unrolled whatever the compiler's flags, so that
-/// arrays of packets stay in registers.
+/// Calls f(0), ..., f(N - 1), for an f that is always inlined: unrolled whatever the compiler's flags, so that arrays of
+/// packets stay in registers. A plain int, so that f is compiled once and not for each value.
 template <int N, class F>
 EIGEN_ALWAYS_INLINE void unroll(F&& f) {
   unroll_over(f, std::make_integer_sequence<int, N>{});

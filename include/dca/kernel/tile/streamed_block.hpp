@@ -1,12 +1,11 @@
 // The streamed products: a few query rows against keys and values where they lie.
 #pragma once
 
-#include "dca/kernel/attention_call.hpp"
-#include "dca/kernel/choices.hpp"
-#include "dca/kernel/online_softmax.hpp"
-#include "dca/kernel/pack.hpp"
-#include "dca/kernel/streamed_product.hpp"
-#include "dca/kernel/tiles.hpp"
+#include "dca/kernel/machine/online_softmax.hpp"
+#include "dca/kernel/machine/streamed_product.hpp"
+#include "dca/kernel/plan/choices.hpp"
+#include "dca/kernel/tile/pack.hpp"
+#include "dca/kernel/tile/visit_tiles.hpp"
 
 namespace dca::detail {
 
@@ -36,24 +35,22 @@ constexpr Index whole_packets(Index features) {
 ///
 /// A pass serves up to 4 rows, softmaxes run along the keys. The bits of a row depend on the queries of its own call
 /// and sequence, which decide what shares a pass, and on nothing of other sequences or threads.
-template <class T, class Layout, class Source, class Q, class O, class Choices, ChunkPart... Parts>
+template <class T>
 class StreamedBlock {
  public:
-  using Key = typename Source::Key;
-  using Value = typename Source::Value;
   /// Hardware starts a stream anew for the keys and for the values of each tile: more than the packed products take.
   static constexpr Index tile_keys = 512;
 
   /// Takes from `arena` what `rows` rows need; of an arena without memory, only the amount.
-  StreamedBlock(const AttentionParams<Layout>& params, const Source& source, const AttentionCall<T, Q, O>& call,
-                const Choices& choices, Index rows, Arena& arena)
+  StreamedBlock(const AttentionParams& params, const SourceRef<T>& source, const AttentionCall<T>& call,
+                const BlockChoices& choices, Index rows, Arena& arena)
       : params_(params),
         source_(source),
         call_(call),
         choices_(choices),
-        group_(call.query.shape[2] / source.kv_heads()),
-        head_dim_(source.head_dim()),
-        v_head_dim_(source.v_head_dim()),
+        group_(call.heads / source.kv_heads),
+        head_dim_(source.head_dim),
+        v_head_dim_(source.v_head_dim),
         rotator_(params.rope, arena) {
     const Index key_width = whole_packets<T>(head_dim_), value_width = whole_packets<T>(v_head_dim_);
     ranges_ = arena.take<KeyRange>(rows);
@@ -75,15 +72,14 @@ class StreamedBlock {
     std::fill_n(state.max, rows_, -std::numeric_limits<T>::infinity());
     std::fill_n(state.total, rows_, T{0});
     std::fill_n(state.sums, rows_ * state.features, T{0});
-    visit_tiles<Parts...>(*this, limit);
+    visit_tiles(*this, params_.composition, limit);
   }
 
-  /// Of the tile loop: queries take their places for Part; the keys that any of them sees.
-  template <class Part>
-  KeyRange begin_part(KeyRange limit) {
+  /// Of the tile loop: queries take their places for a part; the keys that any of them sees.
+  KeyRange begin_part(Index part, KeyRange limit) {
     KeyRange all{0, 0};
     for (Index row = 0; row < rows_; ++row) {
-      ranges_[row] = intersection(Part::keys(params_.chunks, run_.position + row / group_), limit);
+      ranges_[row] = intersection(params_.composition.keys(part, run_.position + row / group_), limit);
       all = hull(all, ranges_[row]);
     }
     if (all.empty()) return all;
@@ -91,7 +87,7 @@ class StreamedBlock {
     for (Index row = 0; row < rows_; ++row) {
       const Index token = row / group_;
       T* const place = queries_ + row * width;
-      place_query(params_, rotator_, Part::query_position(params_.chunks, run_.position + token),
+      place_query(params_, rotator_, params_.composition.query_position(part, run_.position + token), call_.query_access,
                   call_.query_row(run_, token, kv_head_ * group_ + row % group_), head_dim_, spare_, place);
       std::fill(place + head_dim_, place + width, T{0});
     }
@@ -99,37 +95,32 @@ class StreamedBlock {
   }
 
   /// Of the tile loop: the rows meet the keys that they see among those of a tile, or what they chose of them.
-  template <class Part>
-  void visit_tile(KeyRange tile, Index) {
-    if constexpr (Choices::template selects<Part>) {
+  void visit_tile(Index part, KeyRange tile, Index) {
+    if (choices_.selects(part)) {
       const BlockSet chosen = choices_.set(choices_.group_of(sequence_, run_.position), kv_head_, tile);
       for (KeyRange run = chosen.first_run(tile); !run.empty(); run = chosen.first_run(tile)) {
-        visit_run<Part>(run);
+        visit_run(part, run);
         tile.first = run.last;
       }
     } else {
-      visit_run<Part>(tile);
+      visit_run(part, tile);
     }
   }
 
  private:
-  template <class Part>
-  void visit_run(KeyRange tile) {
+  void visit_run(Index part, KeyRange tile) {
     tile_ = tile;
-    if (!keys_are_direct()) decode_keys<Part>();
+    if (!keys_are_direct()) decode_keys(part);
     if (!values_are_direct()) decode_values();
     for (Index row = 0; row < rows_; row += streamed_rows) {
-      with_count<streamed_rows>(static_cast<int>(std::min<Index>(streamed_rows, rows_ - row)),
-                                [&](auto rows) { visit<rows>(row); });
+      visit(row, std::min<Index>(streamed_rows, rows_ - row));
     }
   }
 
   static constexpr Index score_stride = tile_keys + 64 / static_cast<Index>(sizeof(T));
 
-  bool keys_are_direct() const {
-    return has_placed_keys<Source> && RowReader<T, Key>::direct && head_dim_ % packet_size<T> == 0;
-  }
-  bool values_are_direct() const { return RowReader<T, Value>::direct && v_head_dim_ % packet_size<T> == 0; }
+  bool keys_are_direct() const { return source_.score != nullptr; }
+  bool values_are_direct() const { return source_.add != nullptr; }
 
   auto keys_in_storage() const {
     return [this](Index key) { return source_.keys(sequence_, kv_head_, key); };
@@ -137,48 +128,45 @@ class StreamedBlock {
   auto values_in_storage() const {
     return [this](Index key) { return source_.values(sequence_, kv_head_, key); };
   }
-  /// Rows of a tile that has passed through `decoded`.
-  auto rows_of_tile(const T* decoded, Index width) const {
-    return [=, this](Index key) { return RowRun<T>{decoded + (key - tile_.first) * width, width, tile_.last - key}; };
+
+  /// Keys of the tile in whole packets of T, placed by a part where they are not yet.
+  void decode_keys(Index part) {
+    const KeyPlacer<T> place_key{params_, source_, rotator_, spare_};
+    decode_tile(head_dim_, source_.key.bytes, keys_in_storage(), keys_,
+                [&](const std::byte* row, Index key, T* place) { place_key(part, row, key, place); });
   }
 
-  /// Rows of the tile in whole packets of T: decode(row, key, place).
-  template <class E, class RunAt, class Decode>
-  void decode_tile(Index features, const RunAt& run_at, T* tile, const Decode& decode) {
+  void decode_values() {
+    decode_tile(v_head_dim_, source_.value.bytes, values_in_storage(), values_,
+                [&](const std::byte* row, Index, T* place) { decode_to(source_.value, row, v_head_dim_, place); });
+  }
+
+  template <class RunAt, class Decode>
+  void decode_tile(Index features, Index bytes, const RunAt& run_at, T* tile, const Decode& decode) {
     const Index width = whole_packets<T>(features);
-    for_each_row(tile_.first, tile_.last, row_bytes<E>(features), run_at, [&](const auto* row, Index key) {
+    for_each_row(tile_.first, tile_.last, bytes, run_at, [&](const std::byte* row, Index key) {
       T* const place = tile + (key - tile_.first) * width;
       decode(row, key, place);
       std::fill(place + features, place + width, T{0});
     });
   }
 
-  /// Keys are placed by Part where they are not yet.
-  template <class Part>
-  void decode_keys() {
-    decode_tile<Key>(head_dim_, keys_in_storage(), keys_, [&](const auto* row, [[maybe_unused]] Index key, T* place) {
-      if constexpr (has_placed_keys<Source>) {
-        decode_row<Key>(row, head_dim_, place);
-      } else {
-        rotator_(Part::key_position(params_.chunks, key), plain_row<Key>(row, head_dim_, spare_), head_dim_, place);
-      }
-    });
-  }
-
-  void decode_values() {
-    decode_tile<Value>(v_head_dim_, values_in_storage(), values_,
-                       [&](const auto* row, Index, T* place) { decode_row<Value>(row, v_head_dim_, place); });
-  }
-
-  /// Calls f(stream, its first key) for the rows of `keys`, in streams as long as memory allows. `run_at` knows the
-  /// runs of rows up to `limit`, and what follows `keys` may be asked for ahead.
-  template <class E, class RunAt, class F>
-  static void for_each_stream(KeyRange keys, Index limit, const RunAt& run_at, F&& f) {
+  /// Calls f(stream, its first key) for the rows of `keys`, in streams as long as memory allows: those of a tile that
+  /// has passed through `decoded`, or, where that is null, those that lie in storage.
+  template <class F>
+  void for_each_stream(KeyRange keys, const T* decoded, Index width, FunctionRef<ByteRows(Index)> stored, F&& f) const {
+    if (decoded != nullptr) {
+      const T* const data = decoded + (keys.first - tile_.first) * width;
+      const auto* const bytes = reinterpret_cast<const std::byte*>(data);
+      f(RowStream{bytes, width * static_cast<Index>(sizeof(T)), keys.last - keys.first, bytes}, keys.first);
+      return;
+    }
+    const Index limit = source_.length(sequence_);
     for (Index first = keys.first; first < keys.last;) {
-      RowRun<E> run = run_at(first);
-      const auto* next = run.data;  // at the end of all any row will do
+      ByteRows run = stored(first);
+      const std::byte* next = run.data;  // at the end of all any row will do
       while (first + run.count < limit) {
-        const RowRun<E> more = run_at(first + run.count);
+        const ByteRows more = stored(first + run.count);
         next = more.data;
         const bool goes_on = next == run.data + run.count * run.stride && more.stride == run.stride;
         if (first + run.count >= keys.last || !goes_on) break;
@@ -186,39 +174,38 @@ class StreamedBlock {
       }
       const Index count = std::min(run.count, keys.last - first);
       if (count < run.count) next = run.data + count * run.stride;
-      f(RowStream<E>{run.data, run.stride, count, next}, first);
+      f(RowStream{run.data, run.stride, count, next}, first);
       first += count;
     }
   }
 
-  /// Rows [row, row + Rows) meet their keys of the tile.
-  template <int Rows>
-  void visit(Index row) {
-    KeyRange seen[Rows], any{0, 0}, all = tile_;
-    for (int r = 0; r < Rows; ++r) {
+  /// Rows [row, row + rows) meet their keys of the tile.
+  void visit(Index row, Index rows) {
+    KeyRange seen[streamed_rows], any{0, 0}, all = tile_;
+    for (Index r = 0; r < rows; ++r) {
       seen[r] = intersection(ranges_[row + r], tile_);
       any = hull(any, seen[r]);
       all = intersection(all, seen[r]);
     }
     if (any.empty()) return;
     const Index origin = any.first;
-    score<Rows>(row, any);
+    score(row, rows, any);
     const SoftCap<T> cap(params_.logit_softcap);
-    T factor[Rows]{};
-    for (int r = 0; r < Rows; ++r) {
+    T factor[streamed_rows]{};
+    for (Index r = 0; r < rows; ++r) {
       if (seen[r].empty()) continue;
       T* const weights = scores_ + r * score_stride;
       factor[r] = softmax_row<T>(weights, seen[r].first - origin, seen[r].last - origin, cap, state_->max[row + r],
                                  state_->total[row + r]);
     }
     const Index width = state_->features;
-    std::fill_n(tile_sums_, Rows * width, T{0});
+    std::fill_n(tile_sums_, rows * width, T{0});
     if (all.empty()) all = {any.first, any.first};
     // A key that a row does not see must not reach it, not even times 0: only what all see is added for all at once.
-    for (int r = 0; r < Rows; ++r) weigh<1>(r, {seen[r].first, std::min(seen[r].last, all.first)}, origin);
-    weigh<Rows>(0, all, origin);
-    for (int r = 0; r < Rows; ++r) weigh<1>(r, {std::max(seen[r].first, all.last), seen[r].last}, origin);
-    for (int r = 0; r < Rows; ++r) {
+    for (Index r = 0; r < rows; ++r) weigh(r, 1, {seen[r].first, std::min(seen[r].last, all.first)}, origin);
+    weigh(0, rows, all, origin);
+    for (Index r = 0; r < rows; ++r) weigh(r, 1, {std::max(seen[r].first, all.last), seen[r].last}, origin);
+    for (Index r = 0; r < rows; ++r) {
       if (seen[r].empty()) continue;
       T* const sums = state_->sums + (row + r) * width;
       for (Index d = 0; d < width; ++d) sums[d] = sums[d] * factor[r] + tile_sums_[r * width + d];
@@ -226,43 +213,35 @@ class StreamedBlock {
   }
 
   /// Logits of `keys`, from the start of scores_.
-  template <int Rows>
-  void score(Index row, KeyRange keys) {
+  void score(Index row, Index rows, KeyRange keys) {
     const Index width = whole_packets<T>(head_dim_);
-    const auto run = [&]<class E>(std::type_identity<E>, Index limit, const auto& run_at) {
-      for_each_stream<E>(keys, limit, run_at, [&](const RowStream<E>& stream, Index first) {
-        score_rows<T, E, Rows>(stream, width, queries_ + row * width, scores_ + (first - keys.first), score_stride);
-      });
-    };
-    if constexpr (RowReader<T, Key>::direct && has_placed_keys<Source>) {
-      if (keys_are_direct()) return run(std::type_identity<Key>{}, source_.length(sequence_), keys_in_storage());
-    }
-    run(std::type_identity<T>{}, tile_.last, rows_of_tile(keys_, width));
+    const auto& functions = keys_are_direct() ? *source_.score : score_functions<T, T>;
+    const ScoreRows<T> score_keys = functions[static_cast<std::size_t>(rows - 1)];
+    for_each_stream(keys, keys_are_direct() ? nullptr : keys_, width, keys_in_storage(),
+                    [&](const RowStream& stream, Index first) {
+                      score_keys(stream, width, queries_ + row * width, scores_ + (first - keys.first), score_stride);
+                    });
   }
 
-  /// Adds the values of `keys` to the tile's sums of Rows rows at work, from row `row` of them on; weights begin with
+  /// Adds the values of `keys` to the tile's sums of `rows` rows at work, from row `row` of them on; weights begin with
   /// key `origin`. Sums of a tile are rounded as small numbers: errors grow with the number of tiles and not with that
   /// of keys.
-  template <int Rows>
-  void weigh(int row, KeyRange keys, Index origin) {
+  void weigh(Index row, Index rows, KeyRange keys, Index origin) {
     if (keys.empty()) return;
     const Index width = state_->features;
-    const auto run = [&]<class E>(std::type_identity<E>, Index limit, const auto& run_at) {
-      for_each_stream<E>(keys, limit, run_at, [&](const RowStream<E>& stream, Index first) {
-        add_values<T, E, Rows>(stream, width, scores_ + row * score_stride + (first - origin), score_stride,
-                               tile_sums_ + row * width);
-      });
-    };
-    if constexpr (RowReader<T, Value>::direct) {
-      if (values_are_direct()) return run(std::type_identity<Value>{}, source_.length(sequence_), values_in_storage());
-    }
-    run(std::type_identity<T>{}, tile_.last, rows_of_tile(values_, width));
+    const auto& functions = values_are_direct() ? *source_.add : add_functions<T, T>;
+    const AddValues<T> add = functions[static_cast<std::size_t>(rows - 1)];
+    for_each_stream(keys, values_are_direct() ? nullptr : values_, width, values_in_storage(),
+                    [&](const RowStream& stream, Index first) {
+                      add(stream, width, scores_ + row * score_stride + (first - origin), score_stride,
+                          tile_sums_ + row * width);
+                    });
   }
 
-  const AttentionParams<Layout>& params_;
-  const Source& source_;
-  const AttentionCall<T, Q, O>& call_;
-  const Choices& choices_;
+  const AttentionParams& params_;
+  const SourceRef<T>& source_;
+  const AttentionCall<T>& call_;
+  const BlockChoices& choices_;
   Index group_;
   Index head_dim_, v_head_dim_;
   RowRotator<T> rotator_;

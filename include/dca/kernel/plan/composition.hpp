@@ -1,0 +1,54 @@
+// The parts of a composition as values: what plans and tiles need to know of them.
+#pragma once
+
+#include <span>
+
+#include "dca/kernel/plan/key_ranges.hpp"
+
+namespace dca::detail {
+
+/// The functions of a ChunkPart, with the layout's type erased.
+struct PartFunctions {
+  Index (*query_position)(const void* layout, Index i);
+  Index (*key_position)(const void* layout, Index j);
+  KeyRange (*keys)(const void* layout, Index i);
+};
+
+template <ChunkPart Part>
+inline constexpr PartFunctions part_functions{
+    [](const void* layout, Index i) {
+      return Part::query_position(*static_cast<const typename Part::Layout*>(layout), i);
+    },
+    [](const void* layout, Index j) {
+      return Part::key_position(*static_cast<const typename Part::Layout*>(layout), j);
+    },
+    [](const void* layout, Index i) { return Part::keys(*static_cast<const typename Part::Layout*>(layout), i); }};
+
+template <ChunkPart... Parts>
+inline constexpr PartFunctions functions_of_parts[] = {part_functions<Parts>...};
+
+/// Some parts and their layout, by reference. Parts are counted from 0.
+class Composition {
+ public:
+  Composition(const void* layout, std::span<const PartFunctions> parts) : layout_(layout), parts_(parts) {}
+
+  Index parts() const { return static_cast<Index>(parts_.size()); }
+  Index query_position(Index part, Index i) const { return functions(part).query_position(layout_, i); }
+  Index key_position(Index part, Index j) const { return functions(part).key_position(layout_, j); }
+  /// The keys that the query at position i sees through a part.
+  KeyRange keys(Index part, Index i) const { return functions(part).keys(layout_, i); }
+
+ private:
+  const PartFunctions& functions(Index part) const { return parts_[static_cast<std::size_t>(part)]; }
+
+  const void* layout_;
+  std::span<const PartFunctions> parts_;
+};
+
+/// Of any parts that share a layout, which must outlive it.
+template <ChunkPart First, ChunkPart... Rest>
+Composition composition_of(const typename First::Layout& layout) {
+  return {&layout, functions_of_parts<First, Rest...>};
+}
+
+}  // namespace dca::detail

@@ -1,0 +1,49 @@
+// The queries of a call, by sequence.
+#pragma once
+
+#include <optional>
+#include <span>
+
+#include "dca/device/function_ref.hpp"
+#include "dca/tensor/index.hpp"
+
+namespace dca::detail {
+
+/// The queries of one sequence: `count` tokens from `first` on in batch `batch` of the call's tensors, the first of
+/// them at absolute position `position`.
+struct QueryRun {
+  Index batch;
+  Index first;
+  Index count;
+  Index position;
+};
+
+/// Where a call's queries are and stand. cu_seqlens is empty where every batch is a sequence; otherwise there is one
+/// batch, and it tells where its sequences begin.
+struct QueryPlaces {
+  Index q_len;
+  std::optional<Index> q_offset;
+  std::span<const Index> cu_seqlens;
+
+  /// The queries of a sequence with kv_len keys: its last tokens, unless the call says otherwise.
+  QueryRun run(Index sequence, Index kv_len) const {
+    QueryRun run{sequence, 0, q_len, 0};
+    if (!cu_seqlens.empty()) {
+      const auto s = static_cast<std::size_t>(sequence);
+      run = {0, cu_seqlens[s], cu_seqlens[s + 1] - cu_seqlens[s], 0};
+    }
+    run.position = q_offset.value_or(kv_len - run.count);
+    return run;
+  }
+};
+
+/// The queries of a sequence.
+using QueryRuns = FunctionRef<QueryRun(Index sequence)>;
+
+/// Rows of a sequence and kv_head up to which the streamed products are the faster ones.
+inline constexpr Index most_streamed_rows = 16;
+
+/// Whether so many rows of a sequence and kv_head meet their keys through streamed products.
+constexpr bool is_streamed(Index rows) { return rows <= most_streamed_rows; }
+
+}  // namespace dca::detail
