@@ -480,9 +480,9 @@ TEST_CASE("sizes of a cache that are no sizes") {
 TEST_CASE("head_dims that do not suit the storage") {
   const Attention attention = make_attention();
   CHECK_THROWS_WITH(attention.make_cache<dca::Int4>({2, 48, 64}, 1, {.tokens = 4}),
-                    contains("dca: head_dim: 48; must be a multiple of 32 for Int4 keys"));
+                    contains("dca: head_dim: 48; must be a multiple of 32 for its storage"));
   CHECK_THROWS_WITH((attention.make_cache<float, dca::Int4>({2, 48, 40}, 1, {.tokens = 4})),
-                    contains("dca: v_head_dim: 40; must be a multiple of 32 for Int4 values"));
+                    contains("dca: v_head_dim: 40; must be a multiple of 32 for its storage"));
   CHECK_THROWS_WITH(attention.make_paged_cache<dca::Int4>({2, 8, 32}, 4, 4), contains("dca: head_dim: 8"));
 }
 TEST_CASE("a rotary_dim beyond the head_dim of a cache") {

@@ -19,7 +19,7 @@ using dca::plain_frequencies, dca::rotate_back, dca::yarn_frequencies;
 using dca::RotaryAngles, dca::RotaryEmbedding, dca::RowRun, dca::RowStorage, dca::StorageUnit, dca::SuccessiveChunk;
 using dca::SuccessiveChunkAttention, dca::TensorView, dca::TileShape, dca::TopBlocks, dca::Unchunked, dca::Unplaced;
 using dca::WholeSequence, dca::Workspace, dca::YarnScaling;
-static_assert(dca::is_quantised<Int8> && dca::has_placed_keys<PagedKeyValues<BlockPool<float>>>);
+static_assert(dca::has_placed_keys<PagedKeyValues<BlockPool<float>>>);
 
 template <class T>
 concept Integer = std::same_as<T, Index>;
@@ -237,7 +237,8 @@ static_assert(ViewNames<Eigen::Tensor<float, 3, Eigen::RowMajor>>);
 template <class Storage>
 concept StorageNames = requires(const float* x, std::byte* row, float* decoded) {
   { Storage::units(32) } -> Integer;
-  { Storage::takes(32) } -> std::same_as<bool>;
+  typename Storage::Unit;
+  { Storage::multiple + 0 } -> Integer;
   Storage::encode(x, 32, row);
   Storage::decode(row, 32, decoded);
 };

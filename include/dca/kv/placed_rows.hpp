@@ -35,12 +35,13 @@ void check_cache_shape(const CacheShape& shape) {
   if (shape.summary_block < 0 || shape.summary_block > most) {
     fail("summary_block", to_text(shape.summary_block), "must be from 0 to " + to_text(most));
   }
-  if (!RowStorage<K>::takes(shape.head_dim)) {
-    fail("head_dim", to_text(shape.head_dim), "must be a multiple of 32 for Int4 keys");
-  }
-  if (!RowStorage<V>::takes(shape.v_head_dim)) {
-    fail("v_head_dim", to_text(shape.v_head_dim), "must be a multiple of 32 for Int4 values");
-  }
+  const auto check_multiple = [](const char* name, Index size, Index multiple) {
+    if (size % multiple != 0) {
+      fail(name, to_text(size), Text("must be a multiple of ") + to_text(multiple) + " for its storage");
+    }
+  };
+  check_multiple("head_dim", shape.head_dim, RowStorage<K>::multiple);
+  check_multiple("v_head_dim", shape.v_head_dim, RowStorage<V>::multiple);
 }
 
 template <class Placement>

@@ -23,21 +23,7 @@ struct Int4 {
   static constexpr Index group = 32;
 };
 
-/// What keys and values may be stored as.
-template <class E>
-inline constexpr bool is_quantised = std::is_same_v<E, Int8> || std::is_same_v<E, Int4>;
-
 namespace detail {
-
-template <class E>
-struct StorageUnitOf {
-  using type = E;
-};
-template <class E>
-requires is_quantised<E>
-struct StorageUnitOf<E> {
-  using type = std::byte;
-};
 
 inline float float_at(const std::byte* place) {
   float value;
@@ -73,15 +59,17 @@ float largest_magnitude(const X* x, Index count) {
 
 }  // namespace detail
 
-/// What a pointer to a row of E points to: E itself, or bytes.
-template <class E>
-using StorageUnit = typename detail::StorageUnitOf<E>::type;
-
-/// Units of a row, its encoding and its decoding. Plain numbers are converted by rounding to nearest.
+/// How a row of features is stored as E: plain numbers here, converted by rounding to nearest.
+///
+/// Specialise it for a type of your own to add a storage, to caches and to memory of your own. A row is as many Units as
+/// it needs, side values such as scales among them; its features must be a multiple of `multiple`. encode and decode are
+/// called with X float or double, decode from several threads at once. Such rows are decoded, tile by tile, before they
+/// are multiplied.
 template <class E>
 struct RowStorage {
+  using Unit = E;  // what a pointer to a row points to
+  static constexpr Index multiple = 1;
   static constexpr Index units(Index features) { return features; }
-  static constexpr bool takes(Index) { return true; }
 
   template <class X>
   static void encode(const X* x, Index features, E* row) {
@@ -95,8 +83,9 @@ struct RowStorage {
 
 template <>
 struct RowStorage<Int8> {
+  using Unit = std::byte;
+  static constexpr Index multiple = 1;
   static constexpr Index units(Index features) { return features + static_cast<Index>(sizeof(float)); }
-  static constexpr bool takes(Index) { return true; }
 
   template <class X>
   static void encode(const X* x, Index features, std::byte* row) {
@@ -116,12 +105,13 @@ struct RowStorage<Int8> {
 
 template <>
 struct RowStorage<Int4> {
+  using Unit = std::byte;
+  static constexpr Index multiple = Int4::group;
   static constexpr Index group_bytes = Int4::group / 2;
 
   static constexpr Index units(Index features) {
     return features / Int4::group * (group_bytes + static_cast<Index>(sizeof(float)));
   }
-  static constexpr bool takes(Index features) { return features % Int4::group == 0; }
 
   static float scale(const std::byte* row, Index features, Index group) {
     return detail::float_at(row + features / 2 + group * static_cast<Index>(sizeof(float)));
@@ -156,6 +146,10 @@ struct RowStorage<Int4> {
     }
   }
 };
+
+/// What a pointer to a row of E points to: E itself, or bytes.
+template <class E>
+using StorageUnit = typename RowStorage<E>::Unit;
 
 namespace detail {
 
