@@ -4,6 +4,7 @@
 #include <cmath>
 #include <span>
 
+#include "dca/device/scratch.hpp"
 #include "dca/device/workers.hpp"
 #include "dca/tensor/checks.hpp"
 
@@ -38,10 +39,11 @@ void check_same_or_disjoint(ByteRange written, const TensorView<T>& result, cons
   if (!same) check_disjoint("result", written, "a state", byte_range(state));
 }
 
-/// One row: weights exp(lse_p - lse) in double, states in order.
+/// One row: weights exp(lse_p - lse) in double, states in order. `weights` has room for one of each state, `sums` for a
+/// row.
 template <class T>
 void merge_row(std::span<const PartialState<const T>> states, const PartialState<T>& result, const Index at[3],
-               const T* sink_logits) {
+               const T* sink_logits, double* weights, double* sums) {
   const auto place = [&](const Extents& strides) {
     return at[0] * strides[0] + at[1] * strides[1] + at[2] * strides[2];
   };
@@ -49,23 +51,25 @@ void merge_row(std::span<const PartialState<const T>> states, const PartialState
   double max = lowest;
   for (const auto& state : states) max = std::max(max, static_cast<double>(state.lse.data[place(state.lse.strides)]));
   const double base = max == lowest ? 0.0 : max;  // -inf - -inf would be NaN
-  const auto weight = [&](const auto& state) {
-    return std::exp(static_cast<double>(state.lse.data[place(state.lse.strides)]) - base);
-  };
   double total = 0;
-  for (const auto& state : states) total += weight(state);
+  for (std::size_t p = 0; p < states.size(); ++p) {
+    const TensorView<const T>& state = states[p].lse;
+    weights[p] = std::exp(static_cast<double>(state.data[place(state.strides)]) - base);
+    total += weights[p];
+  }
   const double lse = base + std::log(total);
   if (sink_logits != nullptr && total != 0) total += std::exp(static_cast<double>(sink_logits[at[2]]) - base);
   const double scale = total == 0 ? 0.0 : 1.0 / total;
-  for (Index d = 0; d < result.out.shape[3]; ++d) {
-    double sum = 0;
-    for (const auto& state : states) {
-      const double share = weight(state) * scale;
-      // A state without keys is ignored, whatever its out holds.
-      if (share != 0) sum += share * static_cast<double>(state.out.data[place(state.out.strides) + d]);
-    }
-    result.out.data[place(result.out.strides) + d] = static_cast<T>(sum);
+  const Index features = result.out.shape[3];
+  std::fill_n(sums, features, 0.0);
+  for (std::size_t p = 0; p < states.size(); ++p) {
+    const double share = weights[p] * scale;
+    if (share == 0) continue;  // a state without keys is ignored, whatever its out holds
+    const T* const out = states[p].out.data + place(states[p].out.strides);
+    for (Index d = 0; d < features; ++d) sums[d] += share * static_cast<double>(out[d]);
   }
+  T* const to = result.out.data + place(result.out.strides);
+  for (Index d = 0; d < features; ++d) to[d] = static_cast<T>(sums[d]);
   result.lse.data[place(result.lse.strides)] = static_cast<T>(lse);
 }
 
@@ -76,7 +80,8 @@ void merge_row(std::span<const PartialState<const T>> states, const PartialState
 /// sink_logits [heads] are applied here, once: they scale out down and do not change lse. States without keys are
 /// ignored; if there are no others, the result has out 0 and lse -inf. A state may be the result itself (same memory
 /// and strides) but not overlap it otherwise; sink_logits must not overlap it. Throws std::invalid_argument, with
-/// nothing written, where there is no state, shapes differ, or memory overlaps.
+/// nothing written, where there is no state, shapes differ, or memory overlaps; std::bad_alloc, likewise, without
+/// memory.
 template <class Device, class T>
 void merge(const Device& device, std::span<const PartialState<const T>> states, PartialState<T> result,
            std::span<const T> sink_logits = {}) {
@@ -109,11 +114,19 @@ void merge(const Device& device, std::span<const PartialState<const T>> states, 
   constexpr Index rows_per_task = 64;
   const Index tasks = detail::ceil_div(rows, rows_per_task);
   const T* const sinks = sink_logits.empty() ? nullptr : sink_logits.data();
-  detail::HelperControlOwner helpers;
-  detail::run_tasks(device, helpers, detail::worker_count(device, tasks), tasks, [&](Index, Index task) {
+  const Index workers = detail::worker_count(device, tasks);
+  const auto count = static_cast<Index>(checked.size());
+  detail::Arena counter;
+  counter.take<double>(count);
+  counter.take<double>(shape[3]);
+  detail::Scratch scratch(device, nullptr, workers * counter.used());
+  detail::run_tasks(device, scratch.helpers(), workers, tasks, [&](Index worker, Index task) {
+    detail::Arena arena(scratch.data() + worker * counter.used());
+    double* const weights = arena.take<double>(count);
+    double* const sums = arena.take<double>(shape[3]);
     for (Index row = task * rows_per_task; row < std::min(rows, (task + 1) * rows_per_task); ++row) {
       const Index at[3] = {row / (shape[1] * shape[2]), row / shape[2] % shape[1], row % shape[2]};
-      detail::merge_row<T>(checked, result, at, sinks);
+      detail::merge_row<T>(checked, result, at, sinks, weights, sums);
     }
   });
 }
