@@ -267,6 +267,36 @@ TEMPLATE_TEST_CASE("what a workspace holds from other calls does not reach a res
   }
 }
 
+TEMPLATE_TEST_CASE("rows of every number agree with the definition, with the same bits for any number of threads", "",
+                   float, double) {
+  // On both sides of where rows are streamed, packed with their keys in pieces, and cut into blocks of rows.
+  const Ropes ropes = make_ropes(16);
+  const dca::DualChunkAttention<TestType> attention({.chunks = chunks, .rope = ropes.library});
+  Eigen::ThreadPool pool(3);
+  for (const auto& [q_len, group] : {std::pair<Index, Index>{1, 16},
+                                     {17, 1},
+                                     {1, 23},
+                                     {24, 1},
+                                     {25, 1},
+                                     {13, 2},
+                                     {1, 32},
+                                     {9, 7},
+                                     {64, 1},
+                                     {1, 64},
+                                     {65, 1},
+                                     {5, 13}}) {
+    for (const Index kv_len : {1024, 1025, 2500}) {
+      Random random(static_cast<std::uint64_t>(q_len * 100 + group));
+      const Inputs<TestType> in({2, q_len, kv_len, 2 * group, 2, 18, 19}, random);
+      const auto cache = filled_cache<TestType>(attention, in);
+      const auto actual = run_on(attention, in, cache.view());
+      INFO("q_len " << q_len << " group " << group << " kv_len " << kv_len);
+      CHECK(difference(actual, dual_chunk_reference(in, chunks, ropes.reference)) == "");
+      CHECK(same_bits(run_on(attention, in, cache.view(), {}, Eigen::ThreadPoolDevice(&pool, 3)), actual));
+    }
+  }
+}
+
 TEST_CASE("queries may stand before the last key of their cache") {
   Random random;
   const auto attention = make_chunked<dca::DualChunkAttention<float>>(chunks, 16);
@@ -290,4 +320,11 @@ TEST_CASE("scratch of a long decode is at most 64 partial states a row, and a co
   CHECK(bytes(64 * 1024, 1) <= one_piece + states);
   CHECK(bytes(300000, 1) <= one_piece + states);
   CHECK(bytes(300000, 2) <= 2 * one_piece + states);
+  // The most rows whose keys are cut into pieces; one more, and there are no states.
+  const auto of_rows = [&](Index heads, Index kv_len) {
+    return scratch(Inputs<float>({1, 1, kv_len, heads, 1, 2, 2}, random), 1);
+  };
+  const std::size_t packed = of_rows(64, 1000);
+  CHECK(of_rows(64, 300000) <= packed + 64 * 64 * (width * sizeof(float) + 8));
+  CHECK(of_rows(65, 300000) <= packed + 8192);
 }

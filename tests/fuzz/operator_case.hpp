@@ -80,7 +80,7 @@ inline Index query_count(Bytes& bytes, const Sizes& sizes) {
   constexpr Index most_products = Index{1} << 21;
   const Index row = sizes.batch * sizes.heads * sizes.kv_len * (sizes.head_dim + sizes.v_head_dim + 16);
   const Index affordable = std::max<Index>(1, most_products / std::max<Index>(row, 1));
-  const Index wanted = bytes.pick<Index>({1, 1, 2, 5, 8, 16, 17, 40, -1, -2});
+  const Index wanted = bytes.pick<Index>({1, 1, 2, 5, 8, 24, 25, 40, 64, 65, -1, -2});
   const Index count = wanted > 0 ? wanted : wanted == -1 ? length_of_tokens(bytes, 0, 1200) : sizes.kv_len;
   return std::min({count, affordable, sizes.kv_len});
 }

@@ -66,7 +66,8 @@ EIGEN_ALWAYS_INLINE Exp2Parts<T> exp2_parts(Packet<T> x) {
   const Packet<T> r = ei::psub(x, whole);
   constexpr int degree = static_cast<int>(std::size(Polynomial::coefficients));
   Packet<T> sum = broadcast<T>(Polynomial::coefficients[degree - 1]);
-  unroll<degree - 1>([&](int k) DCA_INLINE { sum = ei::pmadd(sum, r, broadcast<T>(Polynomial::coefficients[degree - 2 - k])); });
+  unroll<degree - 1>(
+      [&](int k) DCA_INLINE { sum = ei::pmadd(sum, r, broadcast<T>(Polynomial::coefficients[degree - 2 - k])); });
   return {power, ei::pmul(sum, r)};
 }
 

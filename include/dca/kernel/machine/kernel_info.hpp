@@ -11,8 +11,8 @@ struct TileShape {
   int columns = 0;
 };
 
-/// instruction_set is that of Eigen's packets; packet sizes are in elements. reads_*: whether float calls multiply rows of
-/// a storage from where they lie; otherwise they are decoded first.
+/// instruction_set is that of Eigen's packets; packet sizes are in elements. reads_*: whether float calls multiply rows
+/// of a storage from where they lie; otherwise they are decoded first.
 struct KernelInfo {
   const char* instruction_set = "";
   int float_packet_size = 0;

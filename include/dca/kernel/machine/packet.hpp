@@ -43,8 +43,8 @@ EIGEN_ALWAYS_INLINE void unroll_over(F&& f, std::integer_sequence<int, I...>) {
   (f(I), ...);
 }
 
-/// Calls f(0), ..., f(N - 1), for an f that is always inlined: unrolled whatever the compiler's flags, so that arrays of
-/// packets stay in registers. A plain int, so that f is compiled once and not for each value.
+/// Calls f(0), ..., f(N - 1), for an f that is always inlined: unrolled whatever the compiler's flags, so that arrays
+/// of packets stay in registers. A plain int, so that f is compiled once and not for each value.
 template <int N, class F>
 EIGEN_ALWAYS_INLINE void unroll(F&& f) {
   unroll_over(f, std::make_integer_sequence<int, N>{});

@@ -12,8 +12,8 @@
 
 namespace dca::detail {
 
-// Whether rows of small integers and of bfloat16 are read by packets, and whether rows of half are: AVX-512 has what the
-// latter need, AVX2 leaves it to F16C.
+// Whether rows of small integers and of bfloat16 are read by packets, and whether rows of half are: AVX-512 has what
+// the latter need, AVX2 leaves it to F16C.
 #if defined(EIGEN_VECTORIZE_AVX512) || defined(EIGEN_VECTORIZE_AVX2)
 #define DCA_WIDENS 1
 #else

@@ -80,9 +80,7 @@ EIGEN_ALWAYS_INLINE void lane_sums(const Packet* x, T* sums) {
     lane_sums<T, Count - size>(x + size, sums + size);
   } else {
     ei::PacketBlock<Packet, size> block;
-    unroll<size>([&](int k) DCA_INLINE {
-      block.packet[k] = k < Count ? x[k] : ei::pset1<Packet>(T{0});
-    });
+    unroll<size>([&](int k) DCA_INLINE { block.packet[k] = k < Count ? x[k] : ei::pset1<Packet>(T{0}); });
     ei::ptranspose(block);
     for (int step = size / 2; step > 0; step /= 2) {
       for (int k = 0; k < step; ++k) block.packet[k] = ei::padd(block.packet[k], block.packet[k + step]);
@@ -116,7 +114,8 @@ void score_rows(const RowStream& keys, Index features, const T* queries, T* scor
       for (int k = 0; k < in_step; ++k) row_ahead[k] = keys.address(first + from + k + ahead);
       DCA_UNROLL_BY_4
       for (Index d = 0; d < features; d += size) {
-        if constexpr (prefetches) unroll<in_step>([&](int k) DCA_INLINE { prefetch_line<T, E, Rows>(row_ahead[k], d); });
+        if constexpr (prefetches)
+          unroll<in_step>([&](int k) DCA_INLINE { prefetch_line<T, E, Rows>(row_ahead[k], d); });
         Packet<T> key[in_step];
         unroll<in_step>([&](int k) DCA_INLINE { key[k] = Reader::load(row[k], features, d); });
         unroll<Rows>([&](int r) DCA_INLINE {
@@ -130,7 +129,8 @@ void score_rows(const RowStream& keys, Index features, const T* queries, T* scor
       if constexpr (Reader::has_scale) {
         unroll<in_step>([&](int k) DCA_INLINE {
           const Packet<T> scale = broadcast(static_cast<T>(Reader::scale(row[k], features)));
-          unroll<Rows>([&](int r) DCA_INLINE { sum[r * at_once + from + k] = ei::pmul(sum[r * at_once + from + k], scale); });
+          unroll<Rows>([&](int r)
+                           DCA_INLINE { sum[r * at_once + from + k] = ei::pmul(sum[r * at_once + from + k], scale); });
         });
       }
     });
@@ -159,8 +159,9 @@ EIGEN_ALWAYS_INLINE void add_values_tile(const RowStream& values, Index first, I
   using Reader = RowReader<T, E>;
   constexpr int size = packet_size<T>;
   Packet<T> sum[Rows][Vectors];
-  unroll<Rows>(
-      [&](int r) DCA_INLINE { unroll<Vectors>([&](int v) DCA_INLINE { sum[r][v] = load(sums + r * features + feature + v * size); }); });
+  unroll<Rows>([&](int r) DCA_INLINE {
+    unroll<Vectors>([&](int v) DCA_INLINE { sum[r][v] = load(sums + r * features + feature + v * size); });
+  });
   for (Index key = first; key < last; ++key) {
     const StorageUnit<E>* const row = values.row<E>(key);
     const std::uintptr_t row_ahead = values.address(key + ahead);
@@ -172,15 +173,16 @@ EIGEN_ALWAYS_INLINE void add_values_tile(const RowStream& values, Index first, I
       unroll<Rows>([&](int r) DCA_INLINE { sum[r][v] = ei::pmadd(weight[r], value, sum[r][v]); });
     });
   }
-  unroll<Rows>(
-      [&](int r) DCA_INLINE { unroll<Vectors>([&](int v) DCA_INLINE { store(sums + r * features + feature + v * size, sum[r][v]); }); });
+  unroll<Rows>([&](int r) DCA_INLINE {
+    unroll<Vectors>([&](int v) DCA_INLINE { store(sums + r * features + feature + v * size, sum[r][v]); });
+  });
 }
 
 /// As add_values_tile, all features of a key in turn, Keys keys at a time: the first Held packets of features with
 /// their sums in registers, the others with theirs in memory, which is to say in the first-level cache.
 template <class T, class E, int Rows, int Keys, int Held>
-void add_value_rows(const RowStream& values, Index features, const T* weights, Index weight_stride,
-                    T* __restrict sums, Index ahead) {
+void add_value_rows(const RowStream& values, Index features, const T* weights, Index weight_stride, T* __restrict sums,
+                    Index ahead) {
   constexpr int size = packet_size<T>;
   Packet<T> held[Rows][std::max(1, Held)];
   const auto for_each_held = [](const auto& f) DCA_INLINE {
@@ -215,8 +217,9 @@ void add_value_rows(const RowStream& values, Index features, const T* weights, I
         store(place, plus(load(place)));
       });
     };
-    unroll<Held>(
-        [&](int v) DCA_INLINE { add_packet(v * size, [&](int r, const auto& plus) DCA_INLINE { held[r][v] = plus(held[r][v]); }); });
+    unroll<Held>([&](int v) DCA_INLINE {
+      add_packet(v * size, [&](int r, const auto& plus) DCA_INLINE { held[r][v] = plus(held[r][v]); });
+    });
     constexpr int at_once = Rows > 2 ? 1 : 4;
     Index d = Held * size;
     for (; d + at_once * size <= features; d += at_once * size) {
@@ -247,7 +250,8 @@ void add_values(const RowStream& values, Index features, const T* weights, Index
       Index feature = 0;
       const auto add = [&]<int Vectors>(std::integral_constant<int, Vectors>) {
         for (; feature + Vectors * size <= features; feature += Vectors * size) {
-          add_values_tile<T, E, Rows, Vectors>(values, key, end, features, feature, weights, weight_stride, sums, ahead);
+          add_values_tile<T, E, Rows, Vectors>(values, key, end, features, feature, weights, weight_stride, sums,
+                                               ahead);
         }
       };
       add(std::integral_constant<int, vectors>{});

@@ -8,9 +8,10 @@
 
 namespace dca::detail {
 
-/// Keys per task where products are streamed: places fixed by the number of keys alone, not by how many threads or
-/// sequences there are, so that the bits are fixed as well. At most 64 pieces, so that partial states stay few.
-constexpr Index streamed_keys_per_task(Index keys) {
+/// Keys per task where a sequence is cut along its keys: places fixed by the number of keys alone, not by how many
+/// threads or sequences there are, so that the bits are fixed as well. At most 64 pieces, so that partial states stay
+/// few.
+constexpr Index keys_per_piece(Index keys) {
   constexpr Index least = 1024, most_pieces = 64;
   return std::max(least, round_up(ceil_div(keys, most_pieces), key_tile));
 }
@@ -31,7 +32,8 @@ struct CallSizes {
   Index workers;
 };
 
-/// What a call has to do. Sequences of few rows are cut along their keys, the others along their rows.
+/// What a call has to do. Sequences of few rows are cut along their keys into pieces, the others along their rows into
+/// blocks.
 ///
 /// Made in two steps, because its tables lie in scratch memory of which it tells the size: count, then fill.
 class CallPlan {
@@ -49,7 +51,7 @@ class CallPlan {
     for (Index s = 0; s < sequences; ++s) {
       const QueryRun run = runs(s);
       const Index rows = plan.rows_of(run);
-      if (is_streamed(rows)) continue;
+      if (plan.is_split(run)) continue;
       packed_rows = checked_sum("query", packed_rows, rows);
       if (packed_sequences++ == 0) alike = run;
       all_alike = all_alike && run.count == alike.count && run.position == alike.position;
@@ -72,14 +74,16 @@ class CallPlan {
       const QueryRun run = runs(s);
       const Index rows = plan.rows_of(run);
       if (rows == 0) continue;
-      if (!is_streamed(rows)) {
+      if (!plan.is_split(run)) {
         plan.for_each_block(run, composition, [&](Index first, Index last) {
           ++plan.packed_count_;
           plan.packed_rows_ = std::max(plan.packed_rows_, last - first);
         });
       } else {
-        plan.streamed_count_ += pieces(run);
-        plan.streamed_rows_ = std::max(plan.streamed_rows_, rows);
+        plan.piece_count_ += pieces(run);
+        plan.piece_rows_ = std::max(plan.piece_rows_, rows);
+        Index& most_rows = is_streamed(rows) ? plan.streamed_rows_ : plan.packed_rows_;
+        most_rows = std::max(most_rows, rows);
       }
     }
     return plan;
@@ -88,7 +92,7 @@ class CallPlan {
   /// Takes its tables from `arena`; of an arena without memory, only the amount.
   void take_tables(Arena& arena) {
     packed_ = arena.take<PackedTask>(packed_count_);
-    first_piece_ = arena.take<Index>(streamed_count_ > 0 ? sequences_ + 1 : 0);
+    first_piece_ = arena.take<Index>(piece_count_ > 0 ? sequences_ + 1 : 0);
   }
 
   /// Fills the tables. Of packed tasks those with the most to do come first, so that the threads finish together.
@@ -98,13 +102,15 @@ class CallPlan {
     for (Index s = 0; s < sequences_; ++s) {
       const QueryRun run = runs(s);
       const Index rows = rows_of(run);
-      const bool packed = !is_streamed(rows);
-      if (streamed_count_ > 0) first_piece_[s] = piece;
-      if (rows > 0 && !packed) piece += pieces(run);
-      if (!packed) continue;
+      const bool split = is_split(run);
+      if (piece_count_ > 0) first_piece_[s] = piece;
+      if (split) {
+        if (rows > 0) piece += pieces(run);
+        continue;
+      }
       for_each_block(run, composition, [&](Index first, Index last) { *next++ = {s, first, last}; });
     }
-    if (streamed_count_ > 0) first_piece_[sequences_] = piece;
+    if (piece_count_ > 0) first_piece_[sequences_] = piece;
     const auto cost = [&](const PackedTask& task) {
       return static_cast<double>(task.last_row - task.first_row) *
              static_cast<double>(runs(task.sequence).position + task.last_row / group_);
@@ -118,12 +124,13 @@ class CallPlan {
 
   Index packed_count() const { return packed_count_; }
   const PackedTask& packed(Index k) const { return packed_[k]; }
-  /// Rows of the largest packed task.
+  /// Rows of the largest task whose products are packed, pieces of keys among them; 0 where there is none.
   Index packed_rows() const { return packed_rows_; }
 
   /// Pieces of keys of all sequences with few rows.
-  Index streamed_count() const { return streamed_count_; }
-  /// Most rows of such a sequence.
+  Index piece_count() const { return piece_count_; }
+  /// Most rows of such a sequence, and of one whose products are streamed.
+  Index piece_rows() const { return piece_rows_; }
   Index streamed_rows() const { return streamed_rows_; }
   /// The sequence that a piece belongs to.
   Index sequence_of(Index piece) const {
@@ -133,12 +140,18 @@ class CallPlan {
 
   /// Keys of piece `k` of a sequence, counted from its first.
   static KeyRange keys_of(const QueryRun& run, Index k) {
-    const Index keys = run.position + run.count, step = streamed_keys_per_task(keys);
+    const Index keys = run.position + run.count, step = keys_per_piece(keys);
     return {k * step, std::min(keys, (k + 1) * step)};
   }
 
  private:
   Index rows_of(const QueryRun& run) const { return run.count * group_; }
+
+  /// Whether a sequence is cut along its keys. Packed products of a single piece need no state to be merged.
+  bool is_split(const QueryRun& run) const {
+    const Index rows = rows_of(run);
+    return is_streamed(rows) || (rows <= most_split_rows && pieces(run) > 1);
+  }
 
   EvenBlocks even_blocks(const QueryRun& run, const Composition& composition) const {
     return {composition, rows_of(run), group_, run.position, block_unit_, block_rows_};
@@ -159,14 +172,14 @@ class CallPlan {
 
   static Index pieces(const QueryRun& run) {
     const Index keys = run.position + run.count;
-    return ceil_div(keys, streamed_keys_per_task(keys));
+    return ceil_div(keys, keys_per_piece(keys));
   }
 
   Index sequences_ = 0, group_ = 1;
-  Index block_rows_ = 1;   // of packed tasks, at most
+  Index block_rows_ = 1;  // of packed tasks, at most
   Index block_unit_ = 1;
-  BlockWork block_work_;   // at most; without a limit they are cut by their rows alone
-  Index packed_count_ = 0, packed_rows_ = 0, streamed_count_ = 0, streamed_rows_ = 0;
+  BlockWork block_work_;  // at most; without a limit they are cut by their rows alone
+  Index packed_count_ = 0, packed_rows_ = 0, piece_count_ = 0, piece_rows_ = 0, streamed_rows_ = 0;
   PackedTask* packed_ = nullptr;
   Index* first_piece_ = nullptr;  // by sequence, and one past the last
 };

@@ -28,8 +28,7 @@ struct QueryGroup {
 class BlockChoices {
  public:
   BlockChoices() = default;
-  BlockChoices(Index part, Index block_size, Index queries)
-      : part_(part), block_size_(block_size), queries_(queries) {}
+  BlockChoices(Index part, Index block_size, Index queries) : part_(part), block_size_(block_size), queries_(queries) {}
 
   /// Whether queries choose among the keys of a part.
   bool selects(Index part) const { return part == part_; }

@@ -44,8 +44,8 @@ inline bool keys_jump(const Composition& composition, Index a, Index b, Index to
   return false;
 }
 
-/// Cuts rows into panels of at most lanes.panel rows: always at edges of query groups, whose choices of keys differ, and
-/// before a jump of the keys where lanes are left for it.
+/// Cuts rows into panels of at most lanes.panel rows: always at edges of query groups, whose choices of keys differ,
+/// and before a jump of the keys where lanes are left for it.
 class PanelCutter {
  public:
   PanelCutter(const Composition& composition, const BlockChoices& choices, LaneShape lanes)

@@ -41,9 +41,13 @@ struct QueryPlaces {
 using QueryRuns = FunctionRef<QueryRun(Index sequence)>;
 
 /// Rows of a sequence and kv_head up to which the streamed products are the faster ones.
-inline constexpr Index most_streamed_rows = 16;
+inline constexpr Index most_streamed_rows = 24;
 
 /// Whether so many rows of a sequence and kv_head meet their keys through streamed products.
 constexpr bool is_streamed(Index rows) { return rows <= most_streamed_rows; }
+
+/// Rows of a sequence and kv_head up to which a task is a piece of the keys and not a block of the rows, of which there
+/// would be too few for the threads.
+inline constexpr Index most_split_rows = 64;
 
 }  // namespace dca::detail

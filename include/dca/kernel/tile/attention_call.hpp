@@ -8,6 +8,7 @@
 #include "dca/kernel/plan/composition.hpp"
 #include "dca/kernel/plan/query_runs.hpp"
 #include "dca/kernel/tile/logit_scales.hpp"
+#include "dca/kernel/tile/row_states.hpp"
 #include "dca/rope/rotary_embedding.hpp"
 #include "dca/tensor/tensor_view.hpp"
 
@@ -38,13 +39,6 @@ struct TensorRows {
  private:
   template <class X>
   static constexpr Index size_of = sizeof(X);
-};
-
-/// State of a row after its last key, in units of log2: see SoftmaxState.
-template <class T>
-struct RowSoftmax {
-  T max;
-  T total;
 };
 
 /// The arguments of one call, checked, with a batch dimension: query [batch, q_len, heads, head_dim], out

@@ -78,7 +78,8 @@ class BlockChooser {
  public:
   /// Takes from `arena` what any group needs; of an arena without memory, only the amount.
   BlockChooser(const AttentionParams& params, Index part, const KeySummaries<T>& summaries,
-               const AttentionCall<T>& call, const SelectionRef<T>& selection, const BlockChoices& choices, Arena& arena)
+               const AttentionCall<T>& call, const SelectionRef<T>& selection, const BlockChoices& choices,
+               Arena& arena)
       : params_(params),
         part_(part),
         summaries_(summaries),

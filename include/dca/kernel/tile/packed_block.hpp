@@ -61,22 +61,14 @@ class PackedBlock {
 
   /// Attention of rows [first_row, last_row) of a sequence and kv_head, through all parts.
   void attend(Index sequence, const QueryRun& run, Index kv_head, Index first_row, Index last_row) {
-    sequence_ = sequence;
-    run_ = run;
-    kv_head_ = kv_head;
-    query_ = {run.position, group_};
-    panel_count_ = cutter_.cut(sequence, query_, first_row, last_row, panels_);
-    if (choices_.selects()) {
-      for (Panel* panel = panels_; panel < panels_ + panel_count_; ++panel) {
-        panel->group = &choices_.group_of(sequence, query_.position(panel->first_row));
-      }
-    }
-    const Index lanes = panels_[panel_count_ - 1].lane + panels_[panel_count_ - 1].vectors * packet_size<T>;
-    std::fill_n(state_.max, lanes, -std::numeric_limits<T>::infinity());
-    std::fill_n(state_.total, lanes, T{0});
-    std::fill_n(sums_, lanes * v_head_dim_, T{0});
-    visit_tiles(*this, params_.composition, {0, source_.length(sequence)});
+    visit(sequence, run, kv_head, first_row, last_row, {0, source_.length(sequence)});
     for (const Panel* panel = panels_; panel < panels_ + panel_count_; ++panel) write_panel(*panel);
+  }
+
+  /// Of all its rows to the keys in `limit`, into `state`.
+  void attend(Index sequence, const QueryRun& run, Index kv_head, KeyRange limit, const RowStates<T>& state) {
+    visit(sequence, run, kv_head, 0, run.count * group_, limit);
+    for (const Panel* panel = panels_; panel < panels_ + panel_count_; ++panel) store_panel(*panel, state);
   }
 
   /// Of the tile loop: queries take their places for a part; the keys that any of them sees.
@@ -105,13 +97,31 @@ class PackedBlock {
     for (const Panel* panel = panels_; panel < panels_ + panel_count_; ++panel) {
       for_each_run(part, *panel, tile, [&](KeyRange mine) {
         RowsAhead<T>& ahead = panels_ + panel_count_ - panel <= panels_ahead ? next_tile : nothing;
-        with_count<register_tile.vectors>(panel->vectors,
-                                          [&](auto vectors) { visit<vectors>(*panel, mine, origin, finite, ahead); });
+        with_count<register_tile.vectors>(
+            panel->vectors, [&](auto vectors) { visit_panel<vectors>(*panel, mine, origin, finite, ahead); });
       });
     }
   }
 
  private:
+  void visit(Index sequence, const QueryRun& run, Index kv_head, Index first_row, Index last_row, KeyRange limit) {
+    sequence_ = sequence;
+    run_ = run;
+    kv_head_ = kv_head;
+    query_ = {run.position, group_};
+    panel_count_ = cutter_.cut(sequence, query_, first_row, last_row, panels_);
+    if (choices_.selects()) {
+      for (Panel* panel = panels_; panel < panels_ + panel_count_; ++panel) {
+        panel->group = &choices_.group_of(sequence, query_.position(panel->first_row));
+      }
+    }
+    const Index lanes = panels_[panel_count_ - 1].lane + panels_[panel_count_ - 1].vectors * packet_size<T>;
+    std::fill_n(state_.max, lanes, -std::numeric_limits<T>::infinity());
+    std::fill_n(state_.total, lanes, T{0});
+    std::fill_n(sums_, lanes * v_head_dim_, T{0});
+    visit_tiles(*this, params_.composition, limit);
+  }
+
   /// Keys from a packed tile of features to the next: not a power of two, which few sets of the cache would have to
   /// hold.
   static constexpr Index value_stride = key_tile + 4;
@@ -182,7 +192,7 @@ class PackedBlock {
 
   /// A panel meets keys [keys.first, keys.last) of the packed tile.
   template <int Vectors>
-  void visit(const Panel& panel, KeyRange keys, Index origin, bool finite, RowsAhead<T>& ahead) {
+  void visit_panel(const Panel& panel, KeyRange keys, Index origin, bool finite, RowsAhead<T>& ahead) {
     const Index count = keys.last - keys.first;
     const Index first = keys.first - origin;
     BeforeTile prefetch_more{nullptr, &ahead};
@@ -202,7 +212,8 @@ class PackedBlock {
       multiply_values<T, Vectors>(values_, value_stride, first, first + count, v_head_dim_, scores_, factor_, sums,
                                   prefetch_more);
     } else {
-      multiply_visible_values(values_, value_stride, first, count, v_head_dim_, Vectors, scores_, factor_, sums, ranges);
+      multiply_visible_values(values_, value_stride, first, count, v_head_dim_, Vectors, scores_, factor_, sums,
+                              ranges);
     }
   }
 
@@ -215,20 +226,37 @@ class PackedBlock {
     return {lane_first_, lane_last_};
   }
 
-  void write_panel(const Panel& panel) {
-    const Panel& last = panels_[panel_count_ - 1];
-    const Index end = last.first_row + last.rows;
+  /// Calls f(row, lane, its sums [v_head_dim]) for the rows of a panel.
+  template <class F>
+  void for_each_row_of(const Panel& panel, F&& f) {
     const Index lanes = panel.vectors * packet_size<T>;
     for (Index lane = 0; lane < panel.rows; lane += packet_size<T>) {
       const T* const sums = sums_ + panel.lane * v_head_dim_ + lane;
       transpose(sums, lanes, v_head_dim_, std::min<Index>(packet_size<T>, panel.rows - lane), rows_, v_head_dim_);
       for (Index r = lane; r < std::min(panel.rows, lane + packet_size<T>); ++r) {
-        const Index ahead = panel.first_row + r + packed_rows_ahead;
-        if (ahead < end)
-          prefetch<Access::write>(call_.out_row(run_, ahead / group_, head_of(ahead)), call_.out_bytes);
-        write_row(panel.first_row + r, panel.lane + r, rows_ + (r - lane) * v_head_dim_);
+        f(panel.first_row + r, panel.lane + r, rows_ + (r - lane) * v_head_dim_);
       }
     }
+  }
+
+  void write_panel(const Panel& panel) {
+    const Panel& last = panels_[panel_count_ - 1];
+    const Index end = last.first_row + last.rows;
+    for_each_row_of(panel, [&](Index row, Index lane, const T* sums) {
+      const Index ahead = row + packed_rows_ahead;
+      if (ahead < end) prefetch<Access::write>(call_.out_row(run_, ahead / group_, head_of(ahead)), call_.out_bytes);
+      write_row(row, lane, sums);
+    });
+  }
+
+  void store_panel(const Panel& panel, const RowStates<T>& state) {
+    for_each_row_of(panel, [&](Index row, Index lane, const T* sums) {
+      state.max[row] = state_.max[lane];
+      state.total[row] = state_.total[lane];
+      T* const place = state.sums + row * state.width;
+      std::copy_n(sums, v_head_dim_, place);
+      std::fill(place + v_head_dim_, place + state.width, T{0});
+    });
   }
 
   void write_row(Index row, Index lane, const T* sums) {

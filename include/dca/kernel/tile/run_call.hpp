@@ -10,11 +10,11 @@
 namespace dca::detail {
 
 /// Attention of all rows of a call on the threads of a device. Sequences with many query rows are cut into blocks of
-/// rows, whose products are packed; those with few into pieces of keys, whose products are streamed and whose partial
-/// states are merged in a second step. Where a policy lets queries choose their keys, they do so before.
+/// rows, those with few into pieces of keys, whose partial states are merged in a second step. Where a policy lets
+/// queries choose their keys, they do so before.
 ///
 /// Cost: 2 * (head_dim + v_head_dim) FLOPs per visible (query, key). Scratch per worker is constant in the lengths;
-/// partial states are at most 64 per row.
+/// partial states are at most 64 per row, of up to 64 rows per sequence and kv_head.
 template <class T>
 class CallRunner {
  public:
@@ -30,21 +30,20 @@ class CallRunner {
         kv_heads_(source.kv_heads),
         group_(call.heads / kv_heads_),
         plan_(CallPlan::count({source.sequences, kv_heads_, group_,
-                               (source.head_dim + source.v_head_dim) * static_cast<Index>(sizeof(T)),
-                               device.threads()},
+                               (source.head_dim + source.v_head_dim) * static_cast<Index>(sizeof(T)), device.threads()},
                               lane_shape<T>, runs(), params.composition, choices_)),
         width_(whole_packets<T>(source.v_head_dim)),
-        state_size_(round_up(StreamedState<T>::size(plan_.streamed_rows(), width_), packet_size<T>)) {}
+        state_size_(round_up(RowStates<T>::size(plan_.piece_rows(), width_), packet_size<T>)) {}
 
   /// Throws std::bad_alloc without memory for scratch or `chosen`, and what a policy throws; nothing is written then.
   void run(Workspace* workspace, std::vector<ChosenBlocks>* chosen) {
     Arena counter;
     plan_.take_tables(counter);
     if (choice_ != nullptr) choice_->take_shared(counter);
-    const Index states = checked_product("query", plan_.streamed_count(), kv_heads_);
+    const Index states = checked_product("query", plan_.piece_count(), kv_heads_);
     counter.take<T>(checked_product("query", states, state_size_));
     const Index shared_bytes = counter.used();
-    const Index tasks = checked_product("query", plan_.packed_count() + plan_.streamed_count(), kv_heads_);
+    const Index tasks = checked_product("query", plan_.packed_count() + plan_.piece_count(), kv_heads_);
     const Index most_tasks = std::max(tasks, choice_ != nullptr ? choice_->most_tasks() : 0);
     const Index workers = worker_count(device_, most_tasks), bytes = bytes_per_worker();
     Scratch scratch(device_, workspace, shared_bytes + workers * bytes);
@@ -66,7 +65,7 @@ class CallRunner {
       if (task < packed_tasks) {
         run_packed(task, arena);
       } else {
-        run_streamed(task - packed_tasks, arena);
+        run_piece(task - packed_tasks, arena);
       }
     });
     if (states > 0) merge_pieces(scratch.helpers(), workers, own, bytes);
@@ -93,8 +92,8 @@ class CallRunner {
   /// The largest need of a task.
   Index bytes_per_worker() const {
     Arena packed, streamed, merging;
-    if (plan_.packed_count() > 0) PackedBlock<T>(params_, source_, call_, choices_, plan_.packed_rows(), packed);
-    if (plan_.streamed_count() > 0) {
+    if (plan_.packed_rows() > 0) PackedBlock<T>(params_, source_, call_, choices_, plan_.packed_rows(), packed);
+    if (plan_.streamed_rows() > 0) {
       StreamedBlock<T>(params_, source_, call_, choices_, plan_.streamed_rows(), streamed);
     }
     merging.take<T>(width_);
@@ -108,15 +107,21 @@ class CallRunner {
     block.attend(rows.sequence, runs()(rows.sequence), task % kv_heads_, rows.first_row, rows.last_row);
   }
 
-  void run_streamed(Index task, Arena& arena) const {
+  void run_piece(Index task, Arena& arena) const {
     const Index piece = task / kv_heads_, kv_head = task % kv_heads_, sequence = plan_.sequence_of(piece);
     const QueryRun run = runs()(sequence);
-    StreamedBlock<T> block(params_, source_, call_, choices_, plan_.streamed_rows(), arena);
-    block.attend(sequence, run, kv_head, CallPlan::keys_of(run, piece - plan_.first_piece(sequence)),
-                 state(piece, kv_head, run.count * group_));
+    const KeyRange keys = CallPlan::keys_of(run, piece - plan_.first_piece(sequence));
+    const Index rows = run.count * group_;
+    if (is_streamed(rows)) {
+      StreamedBlock<T> block(params_, source_, call_, choices_, plan_.streamed_rows(), arena);
+      block.attend(sequence, run, kv_head, keys, state(piece, kv_head, rows));
+    } else {
+      PackedBlock<T> block(params_, source_, call_, choices_, plan_.packed_rows(), arena);
+      block.attend(sequence, run, kv_head, keys, state(piece, kv_head, rows));
+    }
   }
 
-  StreamedState<T> state(Index piece, Index kv_head, Index rows) const {
+  RowStates<T> state(Index piece, Index kv_head, Index rows) const {
     return {states_ + (piece * kv_heads_ + kv_head) * state_size_, rows, width_};
   }
 
@@ -124,7 +129,7 @@ class CallRunner {
   void merge_pieces(HelperControlOwner& helpers, Index workers, std::byte* own, Index bytes) const {
     constexpr Index worthwhile_elements = Index{1} << 16;
     const Index tasks = source_.sequences * kv_heads_;
-    const bool alone = plan_.streamed_count() * kv_heads_ * state_size_ < worthwhile_elements;
+    const bool alone = plan_.piece_count() * kv_heads_ * state_size_ < worthwhile_elements;
     run_tasks(device_, helpers, alone ? 1 : std::min(workers, tasks), tasks, [&](Index worker, Index task) {
       const Index sequence = task / kv_heads_, kv_head = task % kv_heads_;
       const Index first = plan_.first_piece(sequence), pieces = plan_.first_piece(sequence + 1) - first;
@@ -133,31 +138,13 @@ class CallRunner {
       const QueryRun run = runs()(sequence);
       const Index rows = run.count * group_;
       for (Index row = 0; row < rows; ++row) {
-        const RowSoftmax<T> softmax = merge_row(first, pieces, kv_head, rows, row, sums);
-        const bool visits =
-            softmax.total == T{0} &&
-            visits_keys(params_.composition, choices_, sequence, kv_head, run.position + row / group_);
+        const auto piece = [&](Index k) { return state(first + k, kv_head, rows); };
+        const RowSoftmax<T> softmax = merge_states<T>(pieces, row, piece, sums);
+        const bool visits = softmax.total == T{0} &&
+                            visits_keys(params_.composition, choices_, sequence, kv_head, run.position + row / group_);
         call_.write_row(run, row / group_, kv_head * group_ + row % group_, sums, softmax, visits);
       }
     });
-  }
-
-  /// One row over its pieces, in order.
-  RowSoftmax<T> merge_row(Index first, Index pieces, Index kv_head, Index rows, Index row, T* sums) const {
-    constexpr T lowest = -std::numeric_limits<T>::infinity();
-    RowSoftmax<T> merged{lowest, T{0}};
-    for (Index k = 0; k < pieces; ++k) merged.max = std::max(merged.max, state(first + k, kv_head, rows).max[row]);
-    const T base = merged.max == lowest ? T{0} : merged.max;
-    std::fill_n(sums, width_, T{0});
-    for (Index k = 0; k < pieces; ++k) {
-      const StreamedState<T> piece = state(first + k, kv_head, rows);
-      if (piece.total[row] == T{0}) continue;  // it saw no keys
-      const T weight = static_cast<T>(std::exp2(static_cast<double>(piece.max[row]) - static_cast<double>(base)));
-      merged.total += weight * piece.total[row];
-      const T* const more = piece.sums + row * width_;
-      for (Index d = 0; d < width_; ++d) sums[d] += weight * more[d];
-    }
-    return merged;
   }
 
   const DeviceRef& device_;

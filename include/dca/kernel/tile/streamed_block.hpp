@@ -9,25 +9,6 @@
 
 namespace dca::detail {
 
-/// What a few rows have come to after some of their keys: sums [rows][features], features whole packets, and the state
-/// of each row's softmax.
-template <class T>
-struct StreamedState {
-  T* sums;
-  T* max;
-  T* total;
-  Index features;
-
-  static Index size(Index rows, Index features) { return rows * (features + 2); }
-  StreamedState(T* memory, Index rows, Index width)
-      : sums(memory), max(memory + rows * width), total(max + rows), features(width) {}
-};
-
-template <class T>
-constexpr Index whole_packets(Index features) {
-  return round_up(features, packet_size<T>);
-}
-
 /// All query rows of one sequence and kv_head against some of its keys, as the tile loop drives it. Few rows cannot pay
 /// for packing: each key is read once, from storage, for all heads of the group and all queries, and so is each value.
 /// Keys that must be rotated, features that are not whole packets and storage without a reader pass through a tile of
@@ -63,15 +44,13 @@ class StreamedBlock {
   }
 
   /// Attention over the keys of a sequence and kv_head in `limit`, through all parts, into `state`.
-  void attend(Index sequence, const QueryRun& run, Index kv_head, KeyRange limit, const StreamedState<T>& state) {
+  void attend(Index sequence, const QueryRun& run, Index kv_head, KeyRange limit, const RowStates<T>& state) {
     sequence_ = sequence;
     run_ = run;
     kv_head_ = kv_head;
     rows_ = run.count * group_;
     state_ = &state;
-    std::fill_n(state.max, rows_, -std::numeric_limits<T>::infinity());
-    std::fill_n(state.total, rows_, T{0});
-    std::fill_n(state.sums, rows_ * state.features, T{0});
+    state.clear();
     visit_tiles(*this, params_.composition, limit);
   }
 
@@ -87,8 +66,9 @@ class StreamedBlock {
     for (Index row = 0; row < rows_; ++row) {
       const Index token = row / group_;
       T* const place = queries_ + row * width;
-      place_query(params_, rotator_, params_.composition.query_position(part, run_.position + token), call_.query_access,
-                  call_.query_row(run_, token, kv_head_ * group_ + row % group_), head_dim_, spare_, place);
+      place_query(params_, rotator_, params_.composition.query_position(part, run_.position + token),
+                  call_.query_access, call_.query_row(run_, token, kv_head_ * group_ + row % group_), head_dim_, spare_,
+                  place);
       std::fill(place + head_dim_, place + width, T{0});
     }
     return all;
@@ -112,8 +92,11 @@ class StreamedBlock {
     tile_ = tile;
     if (!keys_are_direct()) decode_keys(part);
     if (!values_are_direct()) decode_values();
-    for (Index row = 0; row < rows_; row += streamed_rows) {
-      visit(row, std::min<Index>(streamed_rows, rows_ - row));
+    // Passes over the tile are of about as many rows each: one of a single row costs most of a full one.
+    for (Index passes = ceil_div(rows_, streamed_rows), row = 0; passes > 0; --passes) {
+      const Index rows = ceil_div(rows_ - row, passes);
+      visit(row, rows);
+      row += rows;
     }
   }
 
@@ -198,7 +181,7 @@ class StreamedBlock {
       factor[r] = softmax_row<T>(weights, seen[r].first - origin, seen[r].last - origin, cap, state_->max[row + r],
                                  state_->total[row + r]);
     }
-    const Index width = state_->features;
+    const Index width = state_->width;
     std::fill_n(tile_sums_, rows * width, T{0});
     if (all.empty()) all = {any.first, any.first};
     // A key that a row does not see must not reach it, not even times 0: only what all see is added for all at once.
@@ -228,7 +211,7 @@ class StreamedBlock {
   /// of keys.
   void weigh(Index row, Index rows, KeyRange keys, Index origin) {
     if (keys.empty()) return;
-    const Index width = state_->features;
+    const Index width = state_->width;
     const auto& functions = values_are_direct() ? *source_.add : add_functions<T, T>;
     const AddValues<T> add = functions[static_cast<std::size_t>(rows - 1)];
     for_each_stream(keys, values_are_direct() ? nullptr : values_, width, values_in_storage(),
@@ -254,7 +237,7 @@ class StreamedBlock {
   KeyRange tile_{0, 0};
   Index sequence_ = 0, kv_head_ = 0, rows_ = 0;
   QueryRun run_{};
-  const StreamedState<T>* state_ = nullptr;
+  const RowStates<T>* state_ = nullptr;
 };
 
 }  // namespace dca::detail

@@ -1,0 +1,66 @@
+// What query rows have come to after some of their keys, and how such states are merged.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "dca/kernel/machine/packet.hpp"
+
+namespace dca::detail {
+
+template <class T>
+constexpr Index whole_packets(Index features) {
+  return round_up(features, packet_size<T>);
+}
+
+/// The softmax of a row, in units of log2: the largest logit, -inf before the first, and the sum of 2^(logit - max).
+template <class T>
+struct RowSoftmax {
+  T max;
+  T total;
+};
+
+/// States of some rows: sums [rows][width] of 2^(logit - max) * value, features in whole packets, and each row's
+/// softmax.
+template <class T>
+struct RowStates {
+  T* sums;
+  T* max;
+  T* total;
+  Index rows, width;
+
+  /// Elements in memory.
+  static Index size(Index rows, Index width) { return rows * (width + 2); }
+  RowStates(T* memory, Index row_count, Index row_width)
+      : sums(memory), max(memory + row_count * row_width), total(max + row_count), rows(row_count), width(row_width) {}
+
+  /// No keys yet.
+  void clear() const {
+    std::fill_n(max, rows, -std::numeric_limits<T>::infinity());
+    std::fill_n(total, rows, T{0});
+    std::fill_n(sums, rows * width, T{0});
+  }
+};
+
+/// Row `row` of states [0, count), `state(k)` the k-th, in order. Writes the sums [width].
+template <class T, class State>
+RowSoftmax<T> merge_states(Index count, Index row, const State& state, T* sums) {
+  constexpr T lowest = -std::numeric_limits<T>::infinity();
+  RowSoftmax<T> merged{lowest, T{0}};
+  for (Index k = 0; k < count; ++k) merged.max = std::max(merged.max, state(k).max[row]);
+  const T base = merged.max == lowest ? T{0} : merged.max;  // -inf - -inf would be NaN
+  const Index width = state(0).width;
+  std::fill_n(sums, width, T{0});
+  for (Index k = 0; k < count; ++k) {
+    const RowStates<T> piece = state(k);
+    if (piece.total[row] == T{0}) continue;  // it saw no keys
+    const T weight = static_cast<T>(std::exp2(static_cast<double>(piece.max[row]) - static_cast<double>(base)));
+    merged.total += weight * piece.total[row];
+    const T* const more = piece.sums + row * width;
+    for (Index d = 0; d < width; ++d) sums[d] += weight * more[d];
+  }
+  return merged;
+}
+
+}  // namespace dca::detail
