@@ -127,6 +127,13 @@ constexpr auto queries = [](auto* bench) {
   for (const Index count : {1, 2, 4, 8, 16}) bench->Args({32768, 128, 8, 8, 1, count, 1});
 };
 
+/// Query rows of one kv_head: streamed, packed in pieces of keys, and in blocks of rows.
+constexpr auto rows = [](auto* bench) {
+  for (const int threads : {1, all_threads()}) {
+    for (const Index heads : {1, 4, 16, 17, 24, 25, 32, 64, 65}) bench->Args({32768, 128, heads, 1, 1, 1, threads});
+  }
+};
+
 constexpr auto types = [](auto* bench) {
   for (const int threads : {1, all_threads()}) bench->Args({32768, 128, 8, 8, 1, 1, threads});
 };
@@ -147,6 +154,7 @@ void add_decode() {
   add("decode/heads/float", contiguous_cache<float>, head_groups);
   add("decode/batches/float", contiguous_cache<float>, batches);
   add("decode/queries/float", contiguous_cache<float>, queries);
+  add("decode/rows/float", contiguous_cache<float>, rows);
   add("decode/types/float", contiguous_cache<float>, types);
   add("decode/types/half", contiguous_cache<Eigen::half>, types);
   add("decode/types/bfloat16", contiguous_cache<Eigen::bfloat16>, types);

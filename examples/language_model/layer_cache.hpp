@@ -52,23 +52,17 @@ struct CacheSize {
   Index block_size = 0;
 };
 
-/// The operators of the program. Those of the library read all types of storage; the others, which are there to be
-/// compared with, read float alone: kernels for each operator and type would take minutes to compile.
+/// The operators of the program.
 using Operator =
     std::variant<dca::DualChunkAttention<float>, dca::CausalAttention<float>, dca::IntraChunkAttention<float>,
                  IntraAndInterAttention, StreamingAttention, SelfExtendAttention>;
-
-template <class Attend, class K>
-inline constexpr bool reads_storage =
-    std::is_same_v<K, float> || std::is_same_v<Attend, dca::DualChunkAttention<float>> ||
-    std::is_same_v<Attend, dca::CausalAttention<float>>;
 
 /// Which keys of distant chunks Dual Chunk Attention visits.
 using InterSelection = std::variant<dca::AllChunks, dca::FirstAndRecent, dca::TopBlocks>;
 
 /// A cache of keys and values stored as K that `attend`, which must outlive it, reads. Each K is compiled in a file of
-/// its own (layer_cache_*.cpp): the kernels for one take many seconds. Throws std::invalid_argument where a size does
-/// not suit the storage, Error where the operator does not read it or has no distant chunks to choose from,
+/// its own, layer_cache_*.cpp. Throws std::invalid_argument where a size does
+/// not suit the storage, Error where the operator has no distant chunks to choose from,
 /// std::bad_alloc.
 template <class K>
 std::unique_ptr<LayerCache> make_layer_cache(const Operator& attend, const InterSelection& inter, dca::CacheShape shape,

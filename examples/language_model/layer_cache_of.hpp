@@ -6,9 +6,6 @@
 
 namespace dca_lm {
 
-template <class Attend>
-inline constexpr bool chooses_keys = std::is_same_v<Attend, dca::DualChunkAttention<float>>;
-
 /// Cache is a KeyValueCache or a PagedCache of the Attend's. Both show themselves to the operator as the same type, so
 /// that there is one kernel for the two.
 template <class Attend, class Cache>
@@ -30,7 +27,7 @@ class LayerCacheOf final : public LayerCache {
       attend_(device, queries.rows, cache_.view(queries.sequences), out,
               {.cu_seqlens = queries.cu_seqlens, .workspace = &workspace, .chosen = queries.chosen}, selection);
     };
-    if constexpr (chooses_keys<Attend>) {
+    if constexpr (Attend::may_select) {
       std::visit(run, inter_);
     } else {
       run(dca::AllChunks{});
@@ -54,8 +51,8 @@ class LayerCacheOf final : public LayerCache {
 template <class K, class Attend>
 std::unique_ptr<LayerCache> make_layer_cache_of(const Attend& attend, const InterSelection& inter,
                                                 dca::CacheShape shape, const CacheSize& size) {
-  if (!chooses_keys<Attend> && !std::holds_alternative<dca::AllChunks>(inter)) {
-    throw Error("--inter: only dca, with any frequencies, has distant chunks to choose from");
+  if (!Attend::may_select && !std::holds_alternative<dca::AllChunks>(inter)) {
+    throw Error("--inter: only dca, with any frequencies, and intra+inter have distant chunks to choose from");
   }
   if (const auto* top = std::get_if<dca::TopBlocks>(&inter)) shape.summary_block = top->block;
   if (size.block_size == 0) {
@@ -71,14 +68,7 @@ template <class K>
 std::unique_ptr<LayerCache> make_layer_cache(const Operator& attend, const InterSelection& inter, dca::CacheShape shape,
                                              const CacheSize& size) {
   return std::visit(
-      [&](const auto& one) -> std::unique_ptr<LayerCache> {
-        using Attend = std::decay_t<decltype(one)>;
-        if constexpr (reads_storage<Attend, K>) {
-          return make_layer_cache_of<K>(one, inter, shape, size);
-        } else {
-          throw Error("--kv-type: this attention keeps keys and values as float alone");
-        }
-      },
+      [&](const auto& one) -> std::unique_ptr<LayerCache> { return make_layer_cache_of<K>(one, inter, shape, size); },
       attend);
 }
 

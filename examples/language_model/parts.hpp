@@ -12,6 +12,7 @@ using dca::Index;
 struct AllEarlierChunks {
   using Layout = dca::ChunkLayout;
   using KeyPlacement = dca::ChunkOffset;
+  static constexpr bool selectable = true;
 
   static constexpr Index query_position(const Layout& chunks, Index i) {
     return dca::InterChunk::query_position(chunks, i);

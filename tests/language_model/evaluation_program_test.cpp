@@ -38,7 +38,25 @@ TEST_CASE("ppl writes the numbers of the attention that has them, and no others"
   check_refused(files.ppl("--tokens 100 --attention dca --context 64"), "--context 64; is for --attention rope");
   check_refused(files.ppl("--tokens 100 --attention rope --context 64 --step 65"), "a step of 65; must be from 1");
   check_refused(files.ppl("--tokens 100 --attention rope --step 65"), "--step; is of --context");
-  check_refused(files.ppl("--tokens 100 --attention streaming --kv-type half"), "--kv-type: this attention keeps");
+}
+
+TEST_CASE("every attention reads every storage, at the cost of its rounding") {
+  const Files files;
+  const auto perplexity = [&](const std::string& options) {
+    const Outcome outcome = run(files.ppl("--tokens 128 --json " + files.results.path() + " --attention " + options));
+    INFO(outcome.output);
+    REQUIRE(outcome.exit_code == 0);
+    return json::parse(files.results.read()).at("perplexity").get<double>();
+  };
+  for (const std::string attention : {"dca", "rope", "streaming", "self-extend", "intra", "intra+inter"}) {
+    const double exact = perplexity(attention);
+    for (const std::string type : {"half", "bfloat16", "int8"}) {
+      INFO(attention << " " << type);
+      const double stored = perplexity(attention + " --kv-type " + type);
+      CHECK(stored != exact);
+      CHECK(stored == dca_test::Approx(exact).epsilon(0.02));
+    }
+  }
 }
 
 TEST_CASE("a choice of all distant keys by --inter changes nothing, and one of none does") {
@@ -50,7 +68,7 @@ TEST_CASE("a choice of all distant keys by --inter changes nothing, and one of n
     REQUIRE(outcome.exit_code == 0);
     return json::parse(files.results.read()).at("perplexity").get<double>();
   };
-  for (const std::string attention : {"dca", "dca --kv-type int8", "dca+ntk"}) {
+  for (const std::string attention : {"dca", "dca --kv-type int8", "dca+ntk", "intra+inter"}) {
     const double all = perplexity(attention);
     CHECK(perplexity(attention + " --inter all") == all);
     CHECK(perplexity(attention + " --inter top:128") == all);

@@ -30,6 +30,9 @@ class ComposedAttention {
  public:
   using Layout = typename First::Layout;
 
+  /// Whether calls may take a policy: one part, and no other, lets queries choose among its keys.
+  static constexpr bool may_select = (int{SelectablePart<First>} + ... + SelectablePart<Rest>) == 1;
+
   /// Throws std::invalid_argument where softmax_scale or logit_softcap is outside the range given at AttentionConfig.
   explicit ComposedAttention(AttentionConfig<Layout> config) : config_(std::move(config)) {
     if (config_.softmax_scale) {
@@ -135,16 +138,10 @@ class ComposedAttention {
   }
 
  private:
-  /// The part whose keys queries may choose from, counted from 0; -1 where there is none, or not one.
+  /// The first part whose keys queries may choose from, counted from 0.
   static constexpr Index selectable_part = [] {
     constexpr bool selectable[] = {SelectablePart<First>, SelectablePart<Rest>...};
-    Index found = -1, count = 0;
-    for (std::size_t part = 0; part < std::size(selectable); ++part) {
-      if (!selectable[part]) continue;
-      found = static_cast<Index>(part);
-      ++count;
-    }
-    return count == 1 ? found : Index{-1};
+    return static_cast<Index>(std::find(std::begin(selectable), std::end(selectable), true) - std::begin(selectable));
   }();
 
   double softmax_scale(Index head_dim) const {
@@ -172,7 +169,7 @@ class ComposedAttention {
   static void check_selection([[maybe_unused]] const Source& source, [[maybe_unused]] const Selection& selection,
                               [[maybe_unused]] bool wants_skipped) {
     if constexpr (!std::is_same_v<Selection, AllChunks>) {
-      static_assert(selectable_part >= 0, "a policy needs a composition with one selectable part");
+      static_assert(may_select, "a policy needs a composition with one selectable part");
       std::optional<double> optimism;
       if constexpr (RankSelection<Selection, T>) optimism = selection.optimism();
       detail::check_selection(selection.block_size(), selection.queries(), optimism);
