@@ -15,6 +15,7 @@ import time
 
 import evaluate_plan
 import evaluate_results
+import options
 import result_file
 from progress import Progress
 
@@ -155,12 +156,12 @@ def report(out, window, measured, runner):
 def main():
     parser = argparse.ArgumentParser(description="Evaluates a model beyond its trained window.")
     parser.add_argument("--program", required=True, help="dca_lm")
-    parser.add_argument("--model", required=True, type=result_file.input_file, help="GGUF file")
-    parser.add_argument("--text", required=True, type=result_file.input_file, help="UTF-8 file")
+    parser.add_argument("--model", required=True, type=options.input_file, help="GGUF file")
+    parser.add_argument("--text", required=True, type=options.input_file, help="UTF-8 file")
     parser.add_argument("--out", required=True, type=pathlib.Path, help="folder of the results")
     parser.add_argument("--mode", choices=MINUTES, default="full", help="a few short measurements, all of them, or one "
                         "at 25 times the trained window")
-    parser.add_argument("--minutes", type=result_file.number_from(0), help="how long it may take; else as long as suits "
+    parser.add_argument("--minutes", type=options.number_from(0), help="how long it may take; else as long as suits "
                         "the mode")
     arguments = parser.parse_args()
     mode = arguments.mode

@@ -14,6 +14,7 @@ import time
 
 import torch
 
+import options
 import peers_decode
 import result_file
 from peers_decode import DecodeCase, Tokens
@@ -249,7 +250,7 @@ def main():
     parser.add_argument("--only", choices=("prefill", "decode"), help="one of the two")
     parser.add_argument("--threads", type=thread_counts, metavar="N,M", default=[1, 2][:len(ALLOWED_CORES)],
                         help="numbers of threads; 1,2 unless given")
-    parser.add_argument("--json", type=result_file.option, help="write the results here")
+    parser.add_argument("--json", type=options.output_file, help="write the results here")
     arguments = parser.parse_args()
     library = Library(arguments.library)
     rounds, seconds = (3, 2.0) if arguments.quick else (7, 10.0)
