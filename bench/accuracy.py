@@ -7,17 +7,21 @@ error is the norm of the difference over the norm of the exact output.
 
 import argparse
 import ctypes
+import io
 import json
 import os
-import sys
-import time
+import pathlib
 
 import numpy
 import torch
 
+import options
+import result_file
 from peers_implementations import THETA, Library, Prefill, rotated
+from progress import Progress
 
 PACKED, STREAMED = 64, 8  # query rows
+PICTURES = ("png", "svg", "pdf")
 KV_TYPES = ("float", "half", "bfloat16", "int8", "int4")
 
 
@@ -126,30 +130,36 @@ def of_storages(library, length):
 
 
 def sweeps(quick):
-    """(name, what varies, its values, the problem of a value)"""
+    """(name, what varies, its values, the problem of a value: its length, its head_dim and what else it is made of)"""
     lengths = [256, 1024, 4096] + ([] if quick else [16384, 65536])
     return [
-        ("length", "keys", lengths, lambda x: Problem(x, 128)),
-        ("head_dim", "head_dim", [16, 32, 64, 128, 256, 512], lambda x: Problem(4096, x)),
-        ("logits", "largest logit", [1, 10, 100, 1e3, 1e4], lambda x: Problem(4096, 128, gain=x / 4.5)),
-        ("one_sign", "head_dim, features of one sign", [16, 32, 64, 128, 256, 512], lambda x: Problem(4096, x, one_sign=True)),
+        ("length", "keys", lengths, lambda x: (x, 128, {})),
+        ("head_dim", "head_dim", [16, 32, 64, 128, 256, 512], lambda x: (4096, x, {})),
+        ("logits", "largest logit", [1, 10, 100, 1e3, 1e4], lambda x: (4096, 128, {"gain": x / 4.5})),
+        ("one_sign", "head_dim, features of one sign", [16, 32, 64, 128, 256, 512], lambda x: (4096, x, {"one_sign": True})),
     ]
 
 
 SERIES = {"dca_packed": "dca, 64 query rows", "dca_streamed": "dca, 8 query rows", "torch": "PyTorch, 64 query rows"}
 
 
+def seconds(length, head_dim):
+    """About what a problem takes, most of it in long double."""
+    return 4e-7 * length * head_dim
+
+
 def measure(library, quick):
-    todo = [(name, label, x, make) for name, label, values, make in sweeps(quick) for x in values]
-    results, start = [], time.monotonic()
-    for done, (name, label, x, make) in enumerate(todo):
-        if sys.stderr.isatty():
-            left = (time.monotonic() - start) / done * (len(todo) - done) if done else 0
-            print(f"\r{done}/{len(todo)}, {left:.0f} s left ", end="", file=sys.stderr, flush=True)
-        results.append({"sweep": name, "x": x, "label": label, **of_float(library, make(x))})
-    if sys.stderr.isatty():
-        print("\r" + " " * 40 + "\r", end="", file=sys.stderr)
-    return {"float": results, "storages": of_storages(library, 4096), "instruction_set": library.instruction_set,
+    todo = [(name, label, x, *sizes(x)) for name, label, values, sizes in sweeps(quick) for x in values]
+    of_all = sum(seconds(length, head_dim) for *_, length, head_dim, _ in todo)
+    results, progress = [], Progress(of_all + 2 * seconds(4096, 128))
+    for name, label, x, length, head_dim, more in todo:
+        progress.show(f"{label} {x:g}", seconds(length, head_dim))
+        results.append({"sweep": name, "x": x, "label": label, **of_float(library, Problem(length, head_dim, **more))})
+        progress.add(seconds(length, head_dim))
+    progress.show("storages of keys", 2 * seconds(4096, 128))
+    storages = of_storages(library, 4096)
+    progress.clear()
+    return {"float": results, "storages": storages, "instruction_set": library.instruction_set,
             "torch": torch.__version__}
 
 
@@ -163,6 +173,17 @@ def print_tables(results):
     for kv_type in KV_TYPES:
         name = kv_type + (", all tensors" if kv_type == "bfloat16" else "")
         print(f"{name:24}{by_norm[kv_type, 0.0]:12.2e}{by_norm[kv_type, 605.0]:20.2e}")
+
+
+def picture_format(path):
+    return pathlib.Path(path).suffix[1:].lower()
+
+
+def picture_file(path):
+    """For argparse: a picture that can be drawn and written."""
+    if picture_format(path) not in PICTURES:
+        raise argparse.ArgumentTypeError(f"{path!r}: its name must end in one of .{', .'.join(PICTURES)}")
+    return options.output_file(path)
 
 
 def draw(results, path):
@@ -188,26 +209,23 @@ def draw(results, path):
     axes[0].set_ylabel("error of the output, relative")
     axes[0].legend(fontsize="small")
     figure.suptitle("Attention in float against long double")
-    figure.savefig(path, dpi=130)
+    picture = io.BytesIO()
+    figure.savefig(picture, format=picture_format(path), dpi=130)
+    result_file.write(path, picture.getvalue())
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--library", required=True)
     parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--json", required=True)
-    parser.add_argument("--picture", required=True)
+    parser.add_argument("--json", required=True, type=options.output_file)
+    parser.add_argument("--picture", required=True, type=picture_file)
     arguments = parser.parse_args()
-    for path in (arguments.json, arguments.picture):
-        if not os.access(os.path.dirname(os.path.abspath(path)), os.W_OK):
-            sys.exit(f"accuracy: {path} cannot be written")
     torch.set_num_threads(1)
     results = measure(Library(os.path.abspath(arguments.library)), arguments.quick)
-    with open(arguments.json + ".part", "w") as file:
-        json.dump(results, file, indent=1)
-    os.replace(arguments.json + ".part", arguments.json)
-    print_tables(results)
+    result_file.write(arguments.json, json.dumps(results, indent=1) + "\n")
     draw(results, arguments.picture)
+    print_tables(results)  # after the files, for it may find a full disk
 
 
 if __name__ == "__main__":
