@@ -8,6 +8,7 @@
 #include <sstream>
 
 #include "program/result_file.hpp"
+#include "program/run_main.hpp"
 #include "remappings.hpp"
 
 using dca::Index;
@@ -155,9 +156,7 @@ void add_options(CLI::App& app, Settings& s) {
   app.add_option("--cells", s.cells, "auto: numbers up to 40 tokens")
       ->check(CLI::IsMember({"auto", "numbers", "shades"}))
       ->capture_default_str();
-  app.add_option("--picture", s.picture, "Write an SVG picture there")->check([](const std::string& path) {
-    return path.empty() ? "the name of a file is missing" : "";
-  });
+  app.add_option("--picture", s.picture, "Write an SVG picture there")->check(program::file_name());
 }
 
 void run(const Settings& s) {
@@ -174,19 +173,13 @@ void run(const Settings& s) {
 }
 
 int main(int argc, char** argv) {
-  program::hold_standard_streams();
-  CLI::App app{"Draws the relative position at which each query (row) sees each key (column)."};
-  int code = 0;
-  try {
+  return program::run_main("dca_position_map", [&] {
+    CLI::App app("Draws the relative position at which each query (row) sees each key (column).");
     Settings settings;
     add_options(app, settings);
-    app.parse(argc, argv);
-    run(settings);
-  } catch (const CLI::ParseError& error) {
-    code = app.exit(error);
-  } catch (const std::exception& error) {
-    std::cerr << "dca_position_map: " << program::printable(error.what(), program::most_of_message) << '\n';
-    code = 1;
-  }
-  return program::finish_output("dca_position_map", code);
+    return program::parse_and_run(app, argc, argv, [&] {
+      run(settings);
+      return 0;
+    });
+  });
 }

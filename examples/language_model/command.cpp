@@ -2,13 +2,17 @@
 
 #include <sys/resource.h>
 
-#include <cmath>
+#include <algorithm>
+#include <array>
+#include <cstdio>
+#include <filesystem>
+#include <functional>
 #include <sstream>
 #include <thread>
 
-#include "error.hpp"
 #include "mapped_file.hpp"
 #include "messages.hpp"
+#include "program/run_main.hpp"
 #include "threads.hpp"
 
 namespace dca_lm {
@@ -81,8 +85,8 @@ void add_model_options(CLI::App& command, CommonOptions& options) {
   command.add_option("--kv-type", options.kv_type, "of the cache: float (default), half, bfloat16, int8 or int4")
       ->check(CLI::IsMember({"float", "half", "bfloat16", "int8", "int4"}));
   command.add_option("--threads", options.threads, "default: all of this machine")->check(CLI::Range(1, most_threads));
-  command.add_option("--json", options.json, "write the results to this file, which keeps its content until then")
-      ->check([](const std::string& path) { return path.empty() ? "the name of a file is missing" : ""; });
+  command.add_option("--json", options.json, "write results here; an existing file is replaced when they are complete")
+      ->check(program::file_name());
 }
 
 void add_common_options(CLI::App& command, CommonOptions& options) {

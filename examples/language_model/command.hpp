@@ -3,7 +3,10 @@
 
 #include <CLI/CLI.hpp>
 #include <chrono>
+#include <functional>
 #include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
 
 #include "program/result_file.hpp"
 #include "session.hpp"

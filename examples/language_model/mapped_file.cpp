@@ -35,8 +35,8 @@ MappedFile::MappedFile(const std::string& path) {
   const Descriptor file(path);
   struct stat status {};
   if (::fstat(file.value(), &status) != 0) throw Error(printable(path) + ": " + std::strerror(errno));
-  if (!S_ISREG(status.st_mode)) throw Error(path + ": not a regular file");
-  if (status.st_size <= 0) throw Error(path + ": the file is empty");
+  if (!S_ISREG(status.st_mode)) throw Error(printable(path) + ": not a regular file");
+  if (status.st_size <= 0) throw Error(printable(path) + ": the file is empty");
   size_ = static_cast<std::size_t>(status.st_size);
   void* const memory = ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, file.value(), 0);
   if (memory == MAP_FAILED) throw Error(printable(path) + ": " + std::strerror(errno));

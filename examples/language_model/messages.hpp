@@ -2,7 +2,6 @@
 #pragma once
 
 #include <string>
-#include <string_view>
 
 #include "error.hpp"
 #include "program/printable.hpp"
@@ -17,8 +16,7 @@ auto naming_file(const std::string& path, const Call& call) -> decltype(call()) 
   try {
     return call();
   } catch (const Error& error) {
-    const std::string_view all = error.what(), prefix = "dca_lm: ";
-    throw Error(printable(path) + ": " + std::string(all.substr(all.starts_with(prefix) ? prefix.size() : 0)));
+    throw Error(printable(path) + ": " + error.what());
   }
 }
 

@@ -4,6 +4,8 @@
 #include <string>
 #include <string_view>
 
+#include "program/utf8.hpp"
+
 namespace dca_lm {
 
 /// Tokens may end within a character. Bytes go in as they come; out come whole characters, and U+FFFD for bytes that
@@ -16,17 +18,15 @@ class Utf8Stream {
     std::string text;
     std::size_t at = 0;
     while (at < pending_.size()) {
-      const std::size_t length = length_of(pending_[at]);
-      std::size_t right = length == 0 ? 0 : 1;
-      while (right > 0 && right < length && at + right < pending_.size() && continues(at, right)) ++right;
-      if (right == length && length > 0) {
-        text.append(pending_, at, length);
-      } else if (right > 0 && at + right == pending_.size()) {
+      const program::FirstCharacter next = program::first_character(std::string_view(pending_).substr(at));
+      if (next.is_whole()) {
+        text.append(pending_, at, next.length);
+      } else if (next.there > 0 && at + next.there == pending_.size()) {
         break;  // the rest may come
       } else {
         text += replacement;
       }
-      at += right > 0 ? right : 1;
+      at += next.there > 0 ? next.there : 1;
     }
     pending_.erase(0, at);
     return text;
@@ -41,25 +41,6 @@ class Utf8Stream {
 
  private:
   static constexpr const char* replacement = "\xef\xbf\xbd";
-
-  /// Of the character that begins with this byte; 0 where none does.
-  static std::size_t length_of(char byte) {
-    const auto first = static_cast<unsigned char>(byte);
-    if (first < 0x80) return 1;
-    if (first < 0xc2 || first > 0xf4) return 0;
-    return first < 0xe0 ? 2 : first < 0xf0 ? 3 : 4;
-  }
-
-  /// Whether byte `k` of the character at `at` may stand there: neither overlong forms, surrogates nor beyond U+10FFFF.
-  bool continues(std::size_t at, std::size_t k) const {
-    const auto first = static_cast<unsigned char>(pending_[at]), byte = static_cast<unsigned char>(pending_[at + k]);
-    unsigned low = 0x80, high = 0xbf;
-    if (k == 1 && first == 0xe0) low = 0xa0;
-    if (k == 1 && first == 0xf0) low = 0x90;
-    if (k == 1 && first == 0xed) high = 0x9f;
-    if (k == 1 && first == 0xf4) high = 0x8f;
-    return byte >= low && byte <= high;
-  }
 
   std::string pending_;
 };

@@ -7,35 +7,13 @@
 #include <string>
 #include <string_view>
 
+#include "program/utf8.hpp"
+
 namespace program {
 
 namespace detail {
 
-/// A character of UTF-8: its bytes and its code point; 0 bytes where none begins.
-struct Character {
-  std::size_t length = 0;
-  std::uint32_t code = 0;
-};
-
-/// The character that `text`, which is not empty, begins with: neither overlong, a surrogate nor beyond U+10FFFF.
-inline Character first_character(std::string_view text) {
-  const auto byte = [&](std::size_t k) { return static_cast<std::uint32_t>(static_cast<unsigned char>(text[k])); };
-  const std::uint32_t first = byte(0);
-  if (first < 0x80) return {1, first};
-  if (first < 0xc2 || first > 0xf4) return {};
-  const std::size_t length = first < 0xe0 ? 2 : first < 0xf0 ? 3 : 4;
-  if (text.size() < length) return {};
-  std::uint32_t code = first & (0x7fu >> length);
-  for (std::size_t k = 1; k < length; ++k) {
-    if ((byte(k) & 0xc0) != 0x80) return {};
-    code = code << 6 | (byte(k) & 0x3f);
-  }
-  const bool overlong = code < (length == 3 ? 0x800u : length == 4 ? 0x10000u : 0x80u);
-  if (overlong || code > 0x10ffff || (code >= 0xd800 && code < 0xe000)) return {};
-  return {length, code};
-}
-
-/// Whether a character steers the terminal or turns the direction of writing instead of being seen.
+/// Whether it is a control or direction character.
 inline bool is_control(std::uint32_t code) {
   if (code < 0x20 || (code >= 0x7f && code < 0xa0)) return true;
   return code == 0x61c || code == 0x200e || code == 0x200f || (code >= 0x2028 && code <= 0x202e) ||
@@ -54,17 +32,16 @@ inline std::string escaped(const char* format, unsigned value) {
 /// Bytes of a name that a message shows, and of a whole message.
 inline constexpr std::size_t most_of_name = 200, most_of_message = 4000;
 
-/// `text` with what is no visible character written out: \x1b for a byte that is a control character or no UTF-8,
-/// \u{202e} for a longer character. All of it is on one line; line breaks and tabs stay where `keep` has them. Beyond
-/// `most` bytes it is cut, and says how long it was. What is printable already stays as it is.
+/// `text` with control characters and invalid UTF-8 escaped: bytes as \x1b, characters as \u{202e}. Characters in
+/// `keep` stay. Cut after `most` input bytes, followed by the full length.
 inline std::string printable(std::string_view text, std::size_t most = most_of_name, std::string_view keep = "") {
   std::string shown;
   std::size_t at = 0;
   while (at < text.size()) {
-    const detail::Character one = detail::first_character(text.substr(at, 4));
-    const std::size_t length = one.length == 0 ? 1 : one.length;
+    const FirstCharacter one = first_character(text.substr(at));
+    const std::size_t length = one.is_whole() ? one.length : 1;
     if (at + length > most) break;
-    if (one.length == 0 || (length == 1 && detail::is_control(one.code) && keep.find(text[at]) == keep.npos)) {
+    if (!one.is_whole() || (length == 1 && detail::is_control(one.code) && keep.find(text[at]) == keep.npos)) {
       shown += detail::escaped("\\x%02x", static_cast<unsigned char>(text[at]));
     } else if (length > 1 && detail::is_control(one.code)) {
       shown += detail::escaped("\\u{%x}", one.code);

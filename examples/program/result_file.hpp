@@ -1,4 +1,4 @@
-// Files of results that are there whole or not at all, and streams that say whether all has arrived.
+// Files of results that are replaced only when the new content is complete.
 #pragma once
 
 #include <fcntl.h>
@@ -9,19 +9,17 @@
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
-#include <iostream>
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "program/printable.hpp"
 
 namespace program {
 
-/// A file that a program writes when its work is done. Whether it can be written is found out when this is made, before
-/// the work. It is written beside its place and renamed, so that what was there stays until all is there, and stays
-/// where that fails; it keeps the mode of what was there. A link goes on pointing to it. What is no regular file, as a
-/// pipe or /dev/stdout, is written to directly; so is a file in a folder where none can be made.
+/// A result file: checked on construction, replaced only when complete (temporary file beside it, then rename). Keeps
+/// mode and links. Pipes, devices, and files whose folder allows no new file are written in place.
 class ResultFile {
  public:
   /// `option` is what named it, for messages; an empty path, none. Throws std::runtime_error "option path: reason".
@@ -63,7 +61,8 @@ class ResultFile {
   /// Whether there is one to write.
   bool wanted() const { return !path_.empty(); }
 
-  /// The file's new content. Throws as the constructor does; then what was there before is still there.
+  /// The file's new content. Throws as the constructor does; then what was there before is still there, but for a file
+  /// that is written in place.
   void write(std::string_view text) const {
     if (!wanted()) return;
     if (directly_ >= 0) {
@@ -102,7 +101,7 @@ class ResultFile {
 
   static bool same(const struct stat& a, const struct stat& b) { return a.st_dev == b.st_dev && a.st_ino == b.st_ino; }
 
-  /// Whether the path stands for a file that is open already: its owner goes on with it.
+  /// Whether the path names a file that is already open here, such as stdout.
   bool is_descriptor(const struct stat& there) const {
     for (const char* folder : {"/dev/fd/", "/dev/std", "/proc/"}) {
       if (path_.starts_with(folder)) return true;
@@ -151,24 +150,5 @@ class ResultFile {
   int directly_ = -1;            // where it is written without a file beside it
   bool overwrites_ = false;      // a regular file, in place
 };
-
-/// Takes the numbers of standard streams that are closed, or the next file to be opened would get what is printed.
-inline void hold_standard_streams() {
-  for (int stream = STDIN_FILENO; stream <= STDERR_FILENO; ++stream) {
-    if (::fcntl(stream, F_GETFD) < 0 && ::open("/dev/null", O_RDONLY) != stream) return;
-  }
-}
-
-/// The program's exit code: `code`, or 1 with a line on stderr where standard output has not taken all, as on a full
-/// disk.
-inline int finish_output(const char* name, int code) {
-  errno = 0;
-  std::cout.flush();
-  const bool flushed = std::fflush(stdout) == 0;
-  if (flushed && std::cout && std::ferror(stdout) == 0) return code;
-  std::cerr << name << ": standard output cannot be written" << (errno != 0 ? ": " : "")
-            << (errno != 0 ? std::strerror(errno) : "") << "\n";
-  return code != 0 ? code : 1;
-}
 
 }  // namespace program

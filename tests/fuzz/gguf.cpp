@@ -11,13 +11,13 @@
 namespace dca_fuzz {
 namespace {
 
-/// Whether `body` throws an Error, the only exception that a file may cause. Its text can be shown.
+/// Whether `body` throws an Error, the only exception that a file may cause. It says something.
 template <class Body>
 bool fails(const Body& body) {
   try {
     body();
   } catch (const dca_lm::Error& error) {
-    require(std::string(error.what()).rfind("dca_lm: ", 0) == 0, "an error without its beginning");
+    require(*error.what() != '\0', "an error that says nothing");
     return true;
   }
   return false;
