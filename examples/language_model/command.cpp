@@ -13,7 +13,7 @@
 #include "mapped_file.hpp"
 #include "messages.hpp"
 #include "program/run_main.hpp"
-#include "threads.hpp"
+#include "thread_limit.hpp"
 
 namespace dca_lm {
 namespace {
@@ -26,12 +26,6 @@ Index peak_memory_bytes() {
 #else
   return Index{usage.ru_maxrss} * 1024;
 #endif
-}
-
-/// The number of threads, where the system grants them.
-int checked_threads(int count) {
-  check_threads(count);
-  return count;
 }
 
 CLI::Validator number_where(const std::string& allowed, const std::function<bool(double)>& is_allowed) {
@@ -126,7 +120,7 @@ void add_common_options(CLI::App& command, CommonOptions& options, const std::st
 Run::Run(const CommonOptions& options)
     : results("--json", options.json),
       path(options.model),
-      pool(checked_threads(options.threads)),
+      pool(granted_threads(options.threads)),
       device(&pool, options.threads),
       file(path),
       tokenizer(naming_file(path, [&] { return Tokenizer(file); })),

@@ -91,14 +91,14 @@ TEST_CASE("pipes that nobody writes to are refused by name instead of waited for
              contains("--json " + pipe.path + ": cannot be written"));
 }
 
-TEST_CASE("threads beyond what the system starts are refused by their number") {
+TEST_CASE("threads beyond what the system allows are refused by their number") {
   const Files files;
   check_refused(files.ppl("--tokens 9 --attention rope --threads 1025"), "--threads");
   if (dca_test::is_sanitized) return;  // a sanitizer needs the addresses that are taken away here
   const Outcome outcome = run_shortly(files.ppl("--tokens 9 --attention rope --threads 1000"), "ulimit -v 2000000; ");
   INFO(outcome.output);
   CHECK(outcome.exit_code == 1);
-  CHECK_THAT(outcome.output, contains("dca_lm: --threads 1000; the system starts no more than"));
+  CHECK_THAT(outcome.output, contains("dca_lm: --threads 1000; the system allows only"));
 }
 
 TEST_CASE("memory that runs out is an error on any number of threads") {
@@ -124,7 +124,7 @@ TEST_CASE("memory that runs out is an error on any number of threads") {
     ++failed;
     CHECK(outcome.exit_code == 1);
     CHECK_THAT(outcome.output, contains("not enough memory") || contains("Cannot allocate memory") ||
-                                   contains("the system starts no more than"));
+                                   contains("the system allows only"));
   }
   CHECK(failed > 0);
 }

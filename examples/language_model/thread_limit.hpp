@@ -3,6 +3,8 @@
 
 #include <condition_variable>
 #include <mutex>
+#include <new>
+#include <string>
 #include <system_error>
 #include <thread>
 #include <vector>
@@ -11,9 +13,8 @@
 
 namespace dca_lm {
 
-/// Starts so many threads at once and ends them. Throws Error where there cannot be as many: Eigen's pool would wait
-/// for ever, for the ones that it has, when another cannot be started.
-inline void check_threads(int count) {
+/// `count`. Throws Error unless `count` threads can run at once, by trying: Eigen's pool hangs if one cannot start.
+inline int granted_threads(int count) {
   std::mutex mutex;
   std::condition_variable condition;
   bool over = false;
@@ -38,9 +39,9 @@ inline void check_threads(int count) {
   }
   condition.notify_all();
   for (std::thread& thread : threads) thread.join();
-  if (reason.empty()) return;
-  throw Error("--threads " + std::to_string(count) + "; the system starts no more than " +
-              std::to_string(threads.size()) + " now: " + reason);
+  if (reason.empty()) return count;
+  throw Error("--threads " + std::to_string(count) + "; the system allows only " + std::to_string(threads.size()) +
+              " now: " + reason);
 }
 
 }  // namespace dca_lm
