@@ -98,8 +98,7 @@ int run_batch_command(BatchCommandOptions& options) {
   const Attention attention = run.attention(common, static_cast<Index>(longest) + common.tokens);
   const CacheSize size = cache_size(options, prompts);
   const KvType type = kv_type_of(common.kv_type);
-  const BatchOptions how{common.tokens, options.prefill_chunk,
-                         naming_file(run.path, [&] { return end_tokens(run.file); })};
+  const BatchOptions how{common.tokens, options.prefill_chunk, run.tokenizer.ends()};
   Session session(run.model, attention, run.device, size, type);
   const BatchRun batched = [&] {
     const Progress progress("batch");

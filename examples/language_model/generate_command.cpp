@@ -65,7 +65,7 @@ int run_generate(GenerateOptions& options) {
   GenerationOptions how{.tokens = common.tokens,
                         .prefill_chunk = options.prefill_chunk,
                         .sampling = options.sampling,
-                        .ends = naming_file(run.path, [&] { return end_tokens(run.file); })};
+                        .ends = run.tokenizer.ends()};
   std::vector<Token> prompt;
   if (options.chat) {
     const auto chat = naming_file(run.path, [&] { return ChatTemplate(run.file, run.tokenizer); });

@@ -108,18 +108,4 @@ Generation generate(Session& session, std::span<const Token> prompt, const Gener
   return generation;
 }
 
-std::vector<Token> end_tokens(const GgufFile& file) {
-  std::vector<Token> ends;
-  for (const char* key :
-       {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id"}) {
-    const auto token = file.optional_integer(key, 0, std::numeric_limits<Token>::max());
-    if (token) ends.push_back(static_cast<Token>(*token));
-  }
-  const std::string_view several = "tokenizer.ggml.eos_token_ids";
-  for (const Token token : file.find(several) != nullptr ? file.int32s(several) : std::vector<Token>()) {
-    ends.push_back(token);
-  }
-  return ends;
-}
-
 }  // namespace dca_lm

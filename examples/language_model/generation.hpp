@@ -57,7 +57,4 @@ using TokenCallback = std::function<void(Token, const Eigen::Ref<const Eigen::Ro
 Generation generate(Session& session, std::span<const Token> prompt, const GenerationOptions& options,
                     const TokenCallback& on_token, const ProgressCallback& progress);
 
-/// The tokens that end any text of a model: end of text, turn and message, as far as the file names them.
-std::vector<Token> end_tokens(const GgufFile& file);
-
 }  // namespace dca_lm

@@ -14,15 +14,7 @@ namespace {
   throw Error(std::string(key) + ": wrong type; must be " + wanted);
 }
 
-template <class T>
-std::int32_t as_int32(T number, std::string_view key) {
-  if (!std::in_range<std::int32_t>(number)) {
-    throw Error(std::string(key) + ": " + std::to_string(number) + "; must fit 32 bits with a sign");
-  }
-  return static_cast<std::int32_t>(number);
-}
-
-std::int32_t read_int32(ByteReader& reader, ValueType type, std::string_view key) {
+std::int64_t read_integer(ByteReader& reader, ValueType type, std::string_view key) {
   switch (type) {
     case ValueType::uint8:
       return reader.read<std::uint8_t>();
@@ -33,13 +25,16 @@ std::int32_t read_int32(ByteReader& reader, ValueType type, std::string_view key
     case ValueType::int16:
       return reader.read<std::int16_t>();
     case ValueType::uint32:
-      return as_int32(reader.read<std::uint32_t>(), key);
+      return reader.read<std::uint32_t>();
     case ValueType::int32:
       return reader.read<std::int32_t>();
-    case ValueType::uint64:
-      return as_int32(reader.read<std::uint64_t>(), key);
     case ValueType::int64:
-      return as_int32(reader.read<std::int64_t>(), key);
+      return reader.read<std::int64_t>();
+    case ValueType::uint64: {
+      const auto number = reader.read<std::uint64_t>();
+      if (std::in_range<std::int64_t>(number)) return static_cast<std::int64_t>(number);
+      throw Error(std::string(key) + ": " + std::to_string(number) + "; must fit a signed 64-bit integer");
+    }
     default:
       fail_type(key, "an array of integers");
   }
@@ -75,31 +70,39 @@ TensorTypeTraits traits(TensorType type) {
   return {nullptr, 1, 1};
 }
 
-std::uint64_t whole_number(std::string_view key, const GgufValue& value, std::uint64_t least, std::uint64_t most) {
-  const auto* const natural = std::get_if<std::uint64_t>(&value);
+std::optional<std::uint64_t> natural_number(const GgufValue& value) {
+  if (const auto* const natural = std::get_if<std::uint64_t>(&value)) return *natural;
   const auto* const whole = std::get_if<std::int64_t>(&value);
-  if (natural == nullptr && whole == nullptr) fail_type(key, "an integer");
-  const bool negative = whole != nullptr && *whole < 0;
-  const std::uint64_t number = natural != nullptr ? *natural : static_cast<std::uint64_t>(*whole);
-  if (negative || number < least || number > most) {
-    throw Error(std::string(key) + ": " + (negative ? std::to_string(*whole) : std::to_string(number)) +
-                "; must be from " + std::to_string(least) + " to " + std::to_string(most));
-  }
-  return number;
+  if (whole != nullptr && *whole >= 0) return static_cast<std::uint64_t>(*whole);
+  return std::nullopt;
+}
+
+std::uint64_t whole_number(std::string_view key, const GgufValue& value, std::uint64_t least, std::uint64_t most) {
+  const std::optional<std::uint64_t> natural = natural_number(value);
+  if (natural && *natural >= least && *natural <= most) return *natural;
+  const auto* const whole = std::get_if<std::int64_t>(&value);
+  if (!natural && whole == nullptr) fail_type(key, "an integer");
+  throw Error(std::string(key) + ": " + (natural ? std::to_string(*natural) : std::to_string(*whole)) +
+              "; must be from " + std::to_string(least) + " to " + std::to_string(most));
 }
 
 GgufFile::GgufFile(const std::string& path) : file_(path) {
-  GgufTables tables = naming_file(path, [&] { return read_gguf_tables(file_.bytes()); });
-  values_ = std::move(tables.values);
-  tensors_ = std::move(tables.tensors);
+  naming_file(path, [&] {
+    GgufTables tables = read_gguf_tables(file_.bytes());
+    values_ = std::move(tables.values);
+    tensors_ = std::move(tables.tensors);
+    check_whole();
+  });
+}
+
+void GgufFile::check_whole() const {
   constexpr std::uint64_t any = std::numeric_limits<std::uint64_t>::max();
   const std::uint64_t pieces = optional_integer("split.count", 0, any).value_or(0);
-  if (pieces > 1) {
-    const auto before = optional_integer("split.no", 0, pieces - 1);
-    throw Error("split.count: " + std::to_string(pieces) + "; must be 0 or 1: the file is " +
-                (before ? "piece " + std::to_string(*before + 1) : "one") + " of " + std::to_string(pieces) +
-                ", to be joined to one file first (llama-gguf-split --merge)");
-  }
+  if (pieces <= 1) return;
+  const auto before = optional_integer("split.no", 0, pieces - 1);
+  throw Error("split.count: " + std::to_string(pieces) + "; must be 0 or 1: the file is " +
+              (before ? "piece " + std::to_string(*before + 1) : "one") + " of " + std::to_string(pieces) +
+              ", to be joined to one file first (llama-gguf-split --merge)");
 }
 
 const GgufValue* GgufFile::find(std::string_view key) const {
@@ -129,8 +132,11 @@ std::optional<std::uint64_t> GgufFile::optional_integer(std::string_view key, st
 }
 
 bool GgufFile::boolean(std::string_view key) const {
-  const auto* const yes = std::get_if<bool>(&value(key));
-  return yes != nullptr ? *yes : integer(key, 0, 1) == 1;
+  const GgufValue& given = value(key);
+  if (const auto* const yes = std::get_if<bool>(&given)) return *yes;
+  const std::optional<std::uint64_t> number = natural_number(given);
+  if (!number || *number > 1) fail_type(key, "true or false, 1 or 0");
+  return *number == 1;
 }
 
 double GgufFile::number(std::string_view key) const {
@@ -155,12 +161,12 @@ std::vector<std::string_view> GgufFile::strings(std::string_view key) const {
   return texts;
 }
 
-std::vector<std::int32_t> GgufFile::int32s(std::string_view key) const {
+std::vector<std::int64_t> GgufFile::integers(std::string_view key) const {
   const auto* const array = std::get_if<GgufArray>(&value(key));
   if (array == nullptr) fail_type(key, "an array of integers");
   ByteReader reader(array->bytes);
-  std::vector<std::int32_t> numbers(static_cast<std::size_t>(array->count));
-  for (std::int32_t& number : numbers) number = read_int32(reader, array->type, key);
+  std::vector<std::int64_t> numbers(static_cast<std::size_t>(array->count));
+  for (std::int64_t& number : numbers) number = read_integer(reader, array->type, key);
   return numbers;
 }
 

@@ -40,6 +40,9 @@ struct GgufArray {
 /// A metadata value; integers widened to 64 bits, floats to double.
 using GgufValue = std::variant<std::uint64_t, std::int64_t, double, bool, std::string_view, GgufArray>;
 
+/// The whole number that a value is, whatever its integer type, where it is one and not negative.
+std::optional<std::uint64_t> natural_number(const GgufValue& value);
+
 /// The whole number in [least, most] that the value of `key` is, whatever its integer type. Throws Error.
 std::uint64_t whole_number(std::string_view key, const GgufValue& value, std::uint64_t least, std::uint64_t most);
 
@@ -96,8 +99,8 @@ class GgufFile {
   double number(std::string_view key) const;
   std::string_view string(std::string_view key) const;
   std::vector<std::string_view> strings(std::string_view key) const;
-  /// Whole numbers of any integer type that 32 bits hold.
-  std::vector<std::int32_t> int32s(std::string_view key) const;
+  /// Whole numbers of any integer type that a signed 64-bit integer holds.
+  std::vector<std::int64_t> integers(std::string_view key) const;
 
   /// As the above for keys that may be missing.
   std::optional<std::uint64_t> optional_integer(std::string_view key, std::uint64_t least, std::uint64_t most) const;
@@ -110,6 +113,7 @@ class GgufFile {
 
  private:
   const GgufValue& value(std::string_view key) const;
+  void check_whole() const;
 
   MappedFile file_;
   std::unordered_map<std::string_view, GgufValue> values_;

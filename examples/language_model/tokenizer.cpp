@@ -65,8 +65,8 @@ class Tokenizer::Pattern {
     if (!match_) throw std::bad_alloc();
   }
 
-  /// Calls piece(part of text) for all parts, in order. `unchecked` is where a text that may not be UTF-8 begins in
-  /// what the user gave; none for one that has been checked.
+  /// Calls piece(part of text) for all parts, in order. `unchecked`: offset of `text` in the user's input if its UTF-8
+  /// is still to be checked.
   template <class F>
   void cut(std::string_view text, std::optional<std::size_t> unchecked, F&& piece) const {
     std::size_t from = 0;
@@ -110,8 +110,9 @@ Tokenizer::Tokenizer(const GgufFile& file) {
   const std::vector<std::string_view> tokens = file.strings("tokenizer.ggml.tokens");
   read_vocabulary(tokens);
   const std::string_view types = "tokenizer.ggml.token_type";
-  if (file.find(types) != nullptr) read_types(tokens, file.int32s(types));
+  if (file.find(types) != nullptr) read_types(tokens, file.integers(types));
   read_start(file);
+  read_ends(file);
   read_merges(file.strings("tokenizer.ggml.merges"));
 }
 
@@ -143,8 +144,8 @@ void Tokenizer::read_vocabulary(const std::vector<std::string_view>& tokens) {
   }
 }
 
-void Tokenizer::read_types(const std::vector<std::string_view>& tokens, const std::vector<std::int32_t>& types) {
-  constexpr std::int32_t control = 3, user_defined = 4;
+void Tokenizer::read_types(const std::vector<std::string_view>& tokens, const std::vector<std::int64_t>& types) {
+  constexpr std::int64_t control = 3, user_defined = 4;
   if (types.size() != tokens.size()) {
     throw Error("tokenizer.ggml.token_type: " + std::to_string(types.size()) + " types; must be one for each of " +
                 std::to_string(tokens.size()) + " tokens");
@@ -153,26 +154,39 @@ void Tokenizer::read_types(const std::vector<std::string_view>& tokens, const st
     if (types[token] == control || types[token] == user_defined) bytes_of_[token] = tokens[token];
     if (types[token] == user_defined && !tokens[token].empty()) user_defined_.push_back(static_cast<Token>(token));
   }
-  std::stable_sort(user_defined_.begin(), user_defined_.end(), [&](Token a, Token b) {
-    return tokens[static_cast<std::size_t>(a)].size() > tokens[static_cast<std::size_t>(b)].size();
-  });
+  const auto written = [&](Token token) { return tokens[static_cast<std::size_t>(token)]; };
+  std::stable_sort(user_defined_.begin(), user_defined_.end(),
+                   [&](Token a, Token b) { return written(a).size() > written(b).size(); });
 }
 
 void Tokenizer::read_start(const GgufFile& file) {
   const char *const add = "tokenizer.ggml.add_bos_token", *const id = "tokenizer.ggml.bos_token_id";
-  const std::uint64_t size = bytes_of_.size();
-  const auto is_token = [&](const GgufValue& value) {
-    const auto* const natural = std::get_if<std::uint64_t>(&value);
-    const auto* const whole = std::get_if<std::int64_t>(&value);
-    return natural != nullptr ? *natural < size : whole != nullptr && *whole >= 0 && std::cmp_less(*whole, size);
-  };
   starts_with_bos_ = file.find(add) != nullptr && file.boolean(add);
   if (starts_with_bos_ && file.find(id) == nullptr) {
     throw Error(std::string(add) + ": true; must be false where there is no " + id);
   }
-  // Where no text begins with it, files have what they like, as -1.
-  const bool has_bos = file.find(id) != nullptr && is_token(*file.find(id));
-  if (starts_with_bos_ || has_bos) bos_ = static_cast<Token>(file.integer(id, 0, std::max<std::uint64_t>(size, 1) - 1));
+  bos_ = token_of(file, id);
+  // Without add_bos_token, files may hold any id, such as -1.
+  if (starts_with_bos_ && !bos_) file.integer(id, 0, std::max<std::uint64_t>(size(), 1) - 1);
+}
+
+void Tokenizer::read_ends(const GgufFile& file) {
+  for (const char* key :
+       {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id"}) {
+    if (const std::optional<Token> token = token_of(file, key)) ends_.push_back(*token);
+  }
+  const std::string_view several = "tokenizer.ggml.eos_token_ids";
+  if (file.find(several) == nullptr) return;
+  for (const std::int64_t token : file.integers(several)) {
+    if (token >= 0 && std::cmp_less(token, size())) ends_.push_back(static_cast<Token>(token));
+  }
+}
+
+std::optional<Token> Tokenizer::token_of(const GgufFile& file, std::string_view key) const {
+  const GgufValue* const value = file.find(key);
+  const std::optional<std::uint64_t> token = value != nullptr ? natural_number(*value) : std::nullopt;
+  if (!token || *token >= size()) return std::nullopt;
+  return static_cast<Token>(*token);
 }
 
 void Tokenizer::read_merges(const std::vector<std::string_view>& merges) {

@@ -30,7 +30,7 @@ void ask(const dca_lm::GgufFile& file, std::string_view key) {
   fails([&] { require(std::isfinite(file.number(key)), "a number that is not finite"); });
   fails([&] { file.string(key); });
   fails([&] { file.strings(key); });
-  fails([&] { file.int32s(key); });
+  fails([&] { file.integers(key); });
 }
 
 void check_file(const std::string& bytes, const dca_lm::GgufTables& tables) {

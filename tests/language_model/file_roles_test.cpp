@@ -1,6 +1,5 @@
 // Keys and tensors of a model's file: followed, without meaning for the results, or refused.
 #include "error_of.hpp"
-#include "generation.hpp"
 #include "open_model.hpp"
 #include "support/catch.hpp"
 #include "temp_file.hpp"
@@ -167,10 +166,12 @@ TEST_CASE("tensors that the model has no use for are refused by name") {
   }
 }
 
-TEST_CASE("a piece of a model in several files is called one") {
+TEST_CASE("a piece of a model in several files is called one, by its name") {
   GgufContents model = tiny_model();
   model.set("split.count", value(std::uint16_t{5}));
-  CHECK_THAT(refusal_of(model), contains("split.count: 5; must be 0 or 1: the file is one of 5"));
+  const TempFile piece(model.bytes());
+  CHECK_THAT(error_of([&] { const dca_lm::GgufFile file(piece.path()); }),
+             contains(piece.path() + ": split.count: 5; must be 0 or 1: the file is one of 5"));
   model.set("split.no", value(std::uint16_t{1}));
   CHECK_THAT(refusal_of(model), contains("the file is piece 2 of 5"));
   // The other pieces have neither a tokenizer nor the model's numbers.
@@ -181,12 +182,29 @@ TEST_CASE("a piece of a model in several files is called one") {
   CHECK(refusal_of(model) == "no error");
 }
 
-TEST_CASE("all tokens that end a text are followed") {
+TEST_CASE("all tokens that end a text are followed, and none that the vocabulary lacks") {
   GgufContents model = tiny_model();
+  const auto ends = [&] {
+    const TempFile file(model.bytes());
+    return dca_lm::Tokenizer(dca_lm::GgufFile(file.path())).ends();
+  };
+  CHECK(ends().empty());
   model.set("tokenizer.ggml.eos_token_id", natural(2));
   model.set("tokenizer.ggml.eot_token_id", value(std::int32_t{5}));
   model.set("tokenizer.ggml.eom_token_id", value(std::uint64_t{6}));
   model.set("tokenizer.ggml.eos_token_ids", array<std::int32_t>({2, 9}));
-  const TempFile file(model.bytes());
-  CHECK(dca_lm::end_tokens(dca_lm::GgufFile(file.path())) == std::vector<Token>{2, 5, 6, 2, 9});
+  CHECK(ends() == std::vector<Token>{2, 5, 6, 2, 9});
+  model.set("tokenizer.ggml.eos_token_ids", array<std::int64_t>({-1, 263, 264, INT64_MIN, 1LL << 32, 0}));
+  CHECK(ends() == std::vector<Token>{2, 5, 6, 263, 0});
+  model.erase("tokenizer.ggml.eos_token_ids");
+  const std::vector<Value> none = {value(std::int32_t{-1}), value(std::int64_t{INT64_MIN}), value(std::uint32_t{264}),
+                                   value(0xffffffffU), value("none")};
+  for (const Value& content : none) {
+    model.set("tokenizer.ggml.eot_token_id", content);
+    CHECK(ends() == std::vector<Token>{2, 6});
+  }
+  for (const char* key : {"eos", "eot", "eom"}) {
+    model.set("tokenizer.ggml." + std::string(key) + "_token_id", value(std::int32_t{-1}));
+  }
+  CHECK(ends().empty());
 }

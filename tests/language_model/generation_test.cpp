@@ -100,17 +100,6 @@ TEST_CASE("a text ends before a token that ends it, or with the tokens that were
   }
 }
 
-TEST_CASE("a file's own end tokens are read") {
-  Random random(53);
-  GgufContents contents = make_tiny_model({}, random);
-  const TempFile none(contents.bytes());
-  CHECK(dca_lm::end_tokens(dca_lm::GgufFile(none.path())).empty());
-  contents.set("tokenizer.ggml.eos_token_id", value(std::uint32_t{256}));
-  contents.set("tokenizer.ggml.eot_token_id", value(std::uint32_t{7}));
-  const TempFile both(contents.bytes());
-  CHECK(dca_lm::end_tokens(dca_lm::GgufFile(both.path())) == std::vector<Token>{256, 7});
-}
-
 TEST_CASE("tokens are drawn by their probabilities") {
   const std::vector<double> p = {0.15, 0.5, 0.05, 0.3};
   check_shares(frequencies(p, {.temperature = 1}), p);
