@@ -111,6 +111,9 @@ Tokenizer::Tokenizer(const GgufFile& file) {
   read_vocabulary(tokens);
   const std::string_view types = "tokenizer.ggml.token_type";
   if (file.find(types) != nullptr) read_types(tokens, file.integers(types));
+  std::vector<std::string_view> literals;
+  for (const Token token : user_defined_) literals.push_back(tokens[static_cast<std::size_t>(token)]);
+  literals_.emplace(literals);
   read_start(file);
   read_ends(file);
   read_merges(file.strings("tokenizer.ggml.merges"));
@@ -255,22 +258,15 @@ void Tokenizer::encode_word(std::string_view word, std::vector<Token>& out) cons
 }
 
 std::vector<Tokenizer::Fragment> Tokenizer::fragments(std::string_view text) const {
-  std::vector<Fragment> found = {{0, text.size(), no_token}};
-  for (const Token token : user_defined_) {
-    const std::string& written = bytes_of_[static_cast<std::size_t>(token)];
-    std::vector<Fragment> finer;
-    for (auto [first, last, known] : found) {
-      const std::string_view until = text.substr(0, last);
-      for (std::size_t at; known == no_token && (at = until.find(written, first)) != std::string_view::npos;) {
-        if (at > first) finer.push_back({first, at, no_token});
-        first = at + written.size();
-        finer.push_back({at, first, token});
-      }
-      if (first < last) finer.push_back({first, last, known});
-    }
-    found = std::move(finer);
+  std::vector<Fragment> fragments;
+  std::size_t from = 0;
+  for (const auto& [first, literal] : literals_->places(text)) {
+    if (first > from) fragments.push_back({from, first, no_token});
+    from = first + literals_->length(literal);
+    fragments.push_back({first, from, user_defined_[literal]});
   }
-  return found;
+  if (from < text.size()) fragments.push_back({from, text.size(), no_token});
+  return fragments;
 }
 
 std::vector<Token> Tokenizer::encode(std::string_view text) const {

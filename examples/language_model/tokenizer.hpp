@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "gguf.hpp"
+#include "literal_finder.hpp"
 
 namespace dca_lm {
 
@@ -77,7 +78,8 @@ class Tokenizer {
 
   std::vector<std::string> bytes_of_;  // by token
   std::vector<Token> byte_tokens_;     // by byte, -1 where there is none
-  std::vector<Token> user_defined_;    // the longest first
+  std::vector<Token> user_defined_;    // the longest first, as their literals
+  std::optional<LiteralFinder> literals_;
   std::unordered_map<std::uint64_t, Merge> merges_;    // by pair of tokens
   std::unordered_map<std::string, Token> vocabulary_;  // by bytes as they are written in the file
   std::vector<std::unique_ptr<Pattern>> patterns_;     // each cuts what the one before left

@@ -184,6 +184,21 @@ TEST_CASE("tokens that a file defines for its users are looked for in texts, the
   CHECK_THAT(error_of([&] { encoded("ab<tool>c\xff"); }), contains("text: not UTF-8 at byte 9"));
 }
 
+TEST_CASE("a long text is cut at any of twenty thousand tokens that a file defines for its users") {
+  std::vector<std::pair<std::string, std::int32_t>> tokens;
+  for (int number = 0; number < 20000; ++number) tokens.emplace_back("<>", 4).first.insert(1, std::to_string(number));
+  const dca_lm::Tokenizer tokenizer = tokenizer_of(with_tokens(tokens));
+  Random random(73);
+  std::string text;
+  std::vector<Token> expected;
+  while (text.size() < 1'000'000) {
+    const auto number = static_cast<Token>(random.integer(0, 19999));
+    text += "<a" + tokens[static_cast<std::size_t>(number)].first;
+    expected.insert(expected.end(), {'<', 'a', 256 + number});
+  }
+  CHECK(tokenizer.encode(text) == expected);
+}
+
 TEST_CASE("types are needed for every token") {
   GgufContents contents = with_tokens({});
   contents.set("tokenizer.ggml.token_type", array<std::int32_t>({1, 1}));
