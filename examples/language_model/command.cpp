@@ -171,9 +171,11 @@ void Run::write_json(const Json& json) const {
   if (results.wanted()) results.write(json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
 }
 
-std::vector<Token> Run::encode_file(const std::string& text_path) const {
+std::vector<Token> Run::encode_file(const std::string& text_path, Beginning beginning) const {
   const std::string text = read_text(text_path);
-  return naming_file(text_path, [&] { return tokenizer.encode_text(text); });
+  return naming_file(text_path, [&] {
+    return beginning == Beginning::of_text ? tokenizer.encode_text(text) : tokenizer.encode(text);
+  });
 }
 
 std::string read_text(const std::string& path) {

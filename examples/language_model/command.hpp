@@ -69,8 +69,10 @@ struct Run {
   /// Writes the results into the file of --json, where there is one. What is no UTF-8, as a file's name, is replaced.
   void write_json(const Json& json) const;
 
-  /// The tokens of a text file that is read from its beginning. Errors name the file.
-  std::vector<Token> encode_file(const std::string& path) const;
+  /// The tokens of a text file, after the token that begins a text where the model has one, or without it. Errors name
+  /// the file.
+  enum class Beginning { of_text, none };
+  std::vector<Token> encode_file(const std::string& path, Beginning beginning = Beginning::of_text) const;
 
   program::ResultFile results;
   std::string path;  // of the model

@@ -6,6 +6,7 @@
 #include <random>
 
 #include "error.hpp"
+#include "messages.hpp"
 #include "retrieval.hpp"
 
 namespace dca_lm {
@@ -91,7 +92,7 @@ Index needle_answer_tokens(const Tokenizer& tokenizer) {
   return static_cast<Index>(most);
 }
 
-std::vector<Token> needle_prompt(const Tokenizer& tokenizer, std::span<const Token> haystack, const std::string& word,
+std::vector<Token> needle_prompt(const Tokenizer& tokenizer, const Haystack& haystack, const std::string& word,
                                  double depth, Index tokens) {
   const std::vector<Token> needle = tokenizer.encode(sentence + word + sentence_end), end = tokenizer.encode(question);
   std::vector<Token> text;
@@ -101,11 +102,12 @@ std::vector<Token> needle_prompt(const Tokenizer& tokenizer, std::span<const Tok
     throw Error("--tokens " + std::to_string(tokens) + "; the needle and the question alone take " +
                 std::to_string(own));
   }
-  if (static_cast<Index>(haystack.size()) < room) {
-    throw Error("--tokens " + std::to_string(tokens) + "; the text has " + std::to_string(haystack.size()) + ", and " +
-                std::to_string(room) + " are needed around the needle");
+  if (static_cast<Index>(haystack.tokens.size()) < room) {
+    throw Error("--tokens " + std::to_string(tokens) + "; " + printable(haystack.name) + " has " +
+                std::to_string(haystack.tokens.size()) + ", and " + std::to_string(room) +
+                " are needed around the needle");
   }
-  const auto hay = haystack.first(static_cast<std::size_t>(room));
+  const auto hay = haystack.tokens.first(static_cast<std::size_t>(room));
   const auto wanted = static_cast<std::size_t>(depth * static_cast<double>(room));
   const std::size_t at = end_of_sentence(tokenizer, hay, std::min(wanted, hay.size()));
   text.insert(text.end(), hay.begin(), hay.begin() + static_cast<std::ptrdiff_t>(at));
@@ -115,7 +117,7 @@ std::vector<Token> needle_prompt(const Tokenizer& tokenizer, std::span<const Tok
   return text;
 }
 
-std::vector<NeedleTrial> needle_trials(Session& session, const Tokenizer& tokenizer, std::span<const Token> haystack,
+std::vector<NeedleTrial> needle_trials(Session& session, const Tokenizer& tokenizer, const Haystack& haystack,
                                        const NeedleOptions& options, const ProgressCallback& progress) {
   std::vector<NeedleTrial> trials = make_trials(options);
   std::vector<double> depths;

@@ -20,6 +20,12 @@ struct NeedleOptions {
   std::uint32_t seed;
 };
 
+/// A text to hide needles in, and its name for messages.
+struct Haystack {
+  std::span<const Token> tokens;
+  std::string name;
+};
+
 /// The words of which a needle hides one: the right answer and nine wrong ones.
 std::span<const std::string> needle_words();
 
@@ -29,13 +35,13 @@ Index needle_answer_tokens(const Tokenizer& tokenizer);
 /// What begins every text, then as many tokens of the haystack as fit, with a sentence that names the word after the
 /// given share of them, at the end of a sentence if one ends soon, and a question that the word answers. Throws Error
 /// where `tokens` do not hold the sentence, the question and some haystack, or the haystack is shorter than that.
-std::vector<Token> needle_prompt(const Tokenizer& tokenizer, std::span<const Token> haystack, const std::string& word,
+std::vector<Token> needle_prompt(const Tokenizer& tokenizer, const Haystack& haystack, const std::string& word,
                                  double depth, Index tokens);
 
 /// Trials of each depth, those of the first depth first. Every word is scored by its likelihood after the prompt. What
 /// stands before the needle is read once for all trials of a depth. The session has room for options.tokens and the
 /// answer. Throws as needle_prompt.
-std::vector<NeedleTrial> needle_trials(Session& session, const Tokenizer& tokenizer, std::span<const Token> haystack,
+std::vector<NeedleTrial> needle_trials(Session& session, const Tokenizer& tokenizer, const Haystack& haystack,
                                        const NeedleOptions& options, const ProgressCallback& progress);
 
 }  // namespace dca_lm

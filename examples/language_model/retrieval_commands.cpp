@@ -144,16 +144,14 @@ int run_needle(RetrievalOptions& options) {
       options, "needle",
       [&](const Run& run, const Attention& attention, Index tokens, Index& cache_bytes,
           const ProgressCallback& progress) {
-        if (haystack.empty()) {
-          const std::string text = read_text(options.text);
-          haystack = naming_file(options.text, [&] { return run.tokenizer.encode(text); });
-        }
+        if (haystack.empty()) haystack = run.encode_file(options.text, Run::Beginning::none);
         Session session(run.model, attention, run.device, {.tokens = tokens + needle_answer_tokens(run.tokenizer)},
                         kv_type_of(options.common.kv_type));
         cache_bytes = session.cache_bytes();
         std::vector<Trial> trials;
         const NeedleOptions how{tokens, options.depths, options.trials, options.seed};
-        for (const NeedleTrial& trial : needle_trials(session, run.tokenizer, haystack, how, progress)) {
+        const Haystack text{haystack, options.text};
+        for (const NeedleTrial& trial : needle_trials(session, run.tokenizer, text, how, progress)) {
           trials.push_back({trial.depth, trial.expected, trial.answer, trial.correct, trial.probability});
         }
         return trials;

@@ -33,8 +33,10 @@ struct Haystack {
     const dca_lm::Attention attention = parts.attention(choice);
     dca_lm::Session session(parts.model, attention, parts.device,
                             {.tokens = options.tokens + dca_lm::needle_answer_tokens(parts.tokenizer)});
-    return dca_lm::needle_trials(session, parts.tokenizer, tokens, options, [](double) {});
+    return dca_lm::needle_trials(session, parts.tokenizer, hay(), options, [](double) {});
   }
+
+  dca_lm::Haystack hay() const { return {tokens, "hay.txt"}; }
 
   Choice choice{.name = "dca", .chunk_size = 24, .local_window = 8};
   Random random;
@@ -49,7 +51,7 @@ TEST_CASE("a needle prompt hides the sentence between two of the haystack's, nea
   const Haystack haystack(40);
   const dca_lm::Tokenizer& tokenizer = haystack.model.tokenizer();
   for (const double depth : {0.0, 0.5, 1.0}) {
-    const std::vector<Token> prompt = dca_lm::needle_prompt(tokenizer, haystack.tokens, "castle", depth, most);
+    const std::vector<Token> prompt = dca_lm::needle_prompt(tokenizer, haystack.hay(), "castle", depth, most);
     CHECK(static_cast<std::ptrdiff_t>(prompt.size()) == most);
     const std::string text = tokenizer.decode(prompt), needle = "\nThe secret word of the old gardener is \"castle\".";
     INFO(text);
@@ -74,7 +76,7 @@ TEST_CASE("needle trials score every word by its likelihood after the whole prom
     double sum = 0, right = 0, largest = -HUGE_VAL;
     std::string likeliest;
     for (const std::string& word : dca_lm::needle_words()) {  // each read afresh
-      std::vector<Token> text = dca_lm::needle_prompt(tokenizer, haystack.tokens, trial.expected, trial.depth, most);
+      std::vector<Token> text = dca_lm::needle_prompt(tokenizer, haystack.hay(), trial.expected, trial.depth, most);
       const std::size_t prompt = text.size();
       const std::vector<Token> answer = tokenizer.encode(word);
       text.insert(text.end(), answer.begin(), answer.end());
@@ -115,7 +117,7 @@ TEST_CASE("a haystack that is too short, and too few tokens for a needle, are re
   CHECK_THAT(error_of([&] {
                haystack.trials({5000, {0.5}, 1, 1});
              }),
-             contains("the text has " + std::to_string(haystack.tokens.size())));
+             contains("hay.txt has " + std::to_string(haystack.tokens.size())));
 }
 
 TEST_CASE("prompts are answered deepest first, and what they share is read once") {

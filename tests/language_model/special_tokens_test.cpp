@@ -112,7 +112,8 @@ TEST_CASE("every command begins its texts with that token") {
 
 TEST_CASE("hidden keys and sentences come after the token that begins a text") {
   const dca_lm::Tokenizer without = tokenizer_of(with_bos(false)), with = tokenizer_of(with_bos(true));
-  const std::vector<Token> haystack(300, 80);
+  const std::vector<Token> hay(300, 80);
+  const dca_lm::Haystack haystack{hay, "hay.txt"};
   for (const double depth : {0.0, 0.5, 1.0}) {
     const std::vector<Token> needle = dca_lm::needle_prompt(with, haystack, "river", depth, 200);
     CHECK(needle.size() == 200);
