@@ -30,6 +30,11 @@ def counted(positions, control):
     return [position for position in positions if position < head or seen(position) > context // 2]
 
 
+def exp(x):
+    """Finite for any perplexity."""
+    return math.exp(min(x, 709.0))
+
+
 def buckets(result, control):
     """Perplexity of each bucket and its standard error, from the likelihoods of its tokens; the ratio to the control's
     and its error, from the differences token by token, where there is a control."""
@@ -38,11 +43,11 @@ def buckets(result, control):
         compared = control is not None and bucket["to"] <= len(control["nll"])
         places = counted(range(bucket["from"], bucket["to"]), control if compared else None)
         mean, error = mean_and_error([result["nll"][place] for place in places])
-        found.append({"from": bucket["from"], "to": bucket["to"], "tokens": len(places), "perplexity": math.exp(mean),
-                      "error": math.exp(mean) * error})
+        found.append({"from": bucket["from"], "to": bucket["to"], "tokens": len(places), "perplexity": exp(mean),
+                      "error": exp(mean) * error})
         if compared and result is not control:
             mean, error = mean_and_error([result["nll"][place] - control["nll"][place] for place in places])
-            found[-1].update({"over_control": math.exp(mean), "over_control_error": math.exp(mean) * error})
+            found[-1].update({"over_control": exp(mean), "over_control_error": exp(mean) * error})
     return found
 
 
@@ -100,7 +105,7 @@ def collect(out, window, chosen, runner):
 
 def mean_of(parts):
     tokens = sum(bucket["tokens"] for bucket in parts)
-    return math.exp(sum(bucket["tokens"] * math.log(bucket["perplexity"]) for bucket in parts) / tokens)
+    return exp(sum(bucket["tokens"] * math.log(bucket["perplexity"]) for bucket in parts) / tokens)
 
 
 def score(trials):

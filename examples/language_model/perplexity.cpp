@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
+#include <limits>
 #include <mutex>
 #include <numeric>
 
@@ -110,13 +111,18 @@ std::vector<double> negative_log_likelihoods(Session& session, std::span<const T
   return nll;
 }
 
+double perplexity_of(std::span<const double> nll) {
+  const double mean = std::accumulate(nll.begin(), nll.end(), 0.0) / static_cast<double>(nll.size());
+  return std::min(std::exp(mean), std::numeric_limits<double>::max());
+}
+
 std::vector<PerplexityBucket> perplexity_buckets(std::span<const double> nll, Index bucket) {
   std::vector<PerplexityBucket> buckets;
   const auto count = static_cast<Index>(nll.size());
   for (Index from = 0; from < count; from += bucket) {
     const Index to = std::min(from + bucket, count);
-    const double sum = std::accumulate(nll.begin() + from, nll.begin() + to, 0.0);
-    buckets.push_back({from, to, std::exp(sum / static_cast<double>(to - from))});
+    buckets.push_back(
+        {from, to, perplexity_of(nll.subspan(static_cast<std::size_t>(from), static_cast<std::size_t>(to - from)))});
   }
   return buckets;
 }

@@ -21,8 +21,8 @@ std::vector<double> negative_log_likelihoods(Session& session, std::span<const T
 std::vector<double> last_negative_log_likelihoods(Session& session, std::span<const Token> tokens, Index count,
                                                   const ProgressCallback& progress);
 
-/// A context that slides over a text: of `tokens` tokens at most, in steps of `step` tokens. Where the model has a
-/// token `start` before every text, it takes the place of the first of a context.
+/// A context that slides over a text: of `tokens` tokens at most, in steps of `step` tokens. `start`, if set, replaces
+/// the first token of each context.
 struct SlidingContext {
   Index tokens, step;
   std::optional<Token> start = {};
@@ -36,7 +36,10 @@ struct SlidingContext {
 std::vector<double> negative_log_likelihoods(Session& session, std::span<const Token> tokens,
                                              const SlidingContext& context, const ProgressCallback& progress);
 
-/// exp of the mean over runs of `bucket` positions, the last maybe shorter. bucket >= 1.
+/// exp of the mean, which is a finite number: at most the largest one, for means above 709.
+double perplexity_of(std::span<const double> nll);
+
+/// The same over runs of `bucket` positions, the last maybe shorter. bucket >= 1.
 std::vector<PerplexityBucket> perplexity_buckets(std::span<const double> nll, Index bucket);
 
 }  // namespace dca_lm

@@ -1,6 +1,6 @@
 // ppl: how well a model predicts a long text.
-#include <cmath>
-#include <numeric>
+#include <array>
+#include <cstdio>
 
 #include "command.hpp"
 #include "error.hpp"
@@ -32,6 +32,13 @@ Json described(const std::vector<std::vector<dca::ChosenBlocks>>& layers) {
     }
   }
   return json;
+}
+
+/// For the table; what a model without any idea comes to takes no more room.
+std::string written(double perplexity) {
+  std::array<char, 32> text{};
+  std::snprintf(text.data(), text.size(), perplexity < 1e9 ? "%.2f" : "%.3e", perplexity);
+  return text.data();
 }
 
 void check_context(const PplOptions& options) {
@@ -67,20 +74,20 @@ int run_ppl(PplOptions& options) {
     return negative_log_likelihoods(session, tokens, std::ref(progress));
   }();
   const double seconds = seconds_since(start);
-  const double mean = std::accumulate(nll.begin(), nll.end(), 0.0) / static_cast<double>(nll.size());
+  const double perplexity = perplexity_of(nll);
 
   Json json = describe(common, run, session.cache_bytes());
   if (options.context > 0) json.update({{"context", options.context}, {"step", options.step}});
   json["text_tokens"] = text_tokens;
-  json["perplexity"] = std::exp(mean);
+  json["perplexity"] = perplexity;
   json["buckets"] = Json::array();
   std::printf("%s\n\n  %10s %10s %12s\n", heading(common, run, session.cache_bytes()).c_str(), "from", "to",
               "perplexity");
   for (const PerplexityBucket& bucket : perplexity_buckets(nll, options.bucket)) {
-    std::printf("  %10td %10td %12.2f\n", bucket.from, bucket.to, bucket.perplexity);
+    std::printf("  %10td %10td %12s\n", bucket.from, bucket.to, written(bucket.perplexity).c_str());
     json["buckets"].push_back({{"from", bucket.from}, {"to", bucket.to}, {"perplexity", bucket.perplexity}});
   }
-  std::printf("  %21s %12.2f   in %.1f s\n", "all", std::exp(mean), seconds);
+  std::printf("  %21s %12s   in %.1f s\n", "all", written(perplexity).c_str(), seconds);
   if (options.nll) json["nll"] = nll;
   if (options.chosen) json["chosen"] = described(chosen);
   json["seconds"] = seconds;

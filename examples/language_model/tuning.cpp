@@ -2,10 +2,15 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <numeric>
+
+#include "perplexity.hpp"
 
 namespace dca_lm {
 namespace {
+
+constexpr double largest = std::numeric_limits<double>::max() / 100;  // finite in per cent, too
 
 double mean_of(const std::vector<double>& values) {
   return std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(values.size());
@@ -21,7 +26,7 @@ void add_if_new(std::vector<dca::ChunkConfig>& sizes, Index chunk_size, Index lo
 
 }  // namespace
 
-double TuningResult::perplexity() const { return std::exp(mean_of(nll)); }
+double TuningResult::perplexity() const { return perplexity_of(nll); }
 
 Difference difference(const TuningResult& one, const TuningResult& other) {
   std::vector<double> more;
@@ -29,8 +34,8 @@ Difference difference(const TuningResult& one, const TuningResult& other) {
   const double mean = mean_of(more), count = static_cast<double>(more.size());
   double squares = 0;
   for (const double value : more) squares += (value - mean) * (value - mean);
-  const double ratio = std::exp(mean);
-  return {ratio - 1, count > 1 ? ratio * std::sqrt(squares / (count - 1) / count) : 0};
+  const double ratio = std::min(std::exp(mean), largest);
+  return {ratio - 1, count > 1 ? std::min(ratio * std::sqrt(squares / (count - 1) / count), largest) : 0};
 }
 
 std::vector<dca::ChunkConfig> chunk_sizes_to_try(Index trained_window) {
@@ -70,7 +75,7 @@ std::vector<TuningResult> tune(Index trained_window, double budget_seconds, cons
 
 const TuningResult& best_of(const std::vector<TuningResult>& results) {
   return *std::min_element(results.begin(), results.end(), [](const TuningResult& a, const TuningResult& b) {
-    return a.perplexity() < b.perplexity();
+    return mean_of(a.nll) < mean_of(b.nll);
   });
 }
 

@@ -11,7 +11,7 @@ struct TuningResult {
   std::vector<double> nll;  // of the same tokens for all, in nats
   double seconds;
 
-  /// exp of the mean.
+  /// As perplexity_of.
   double perplexity() const;
 };
 

@@ -1,5 +1,6 @@
 // Likelihoods of a text's tokens, and perplexities of its buckets.
 #include <cmath>
+#include <limits>
 
 #include "error_of.hpp"
 #include "perplexity.hpp"
@@ -112,4 +113,15 @@ TEST_CASE("a bucket's perplexity is exp of its mean, and the last bucket may be 
   CHECK(buckets[2].to == 5);
   CHECK(buckets[0].perplexity == dca_test::Approx(std::exp(2.0)));
   CHECK(buckets[2].perplexity == dca_test::Approx(std::exp(5.0)));
+}
+
+TEST_CASE("a perplexity is a finite number, however little a model expects its text") {
+  const std::vector<double> nll = {1000, 1e30, 2};
+  const double largest = std::numeric_limits<double>::max();
+  CHECK(dca_lm::perplexity_of(nll) == largest);
+  const auto buckets = dca_lm::perplexity_buckets(nll, 2);
+  REQUIRE(buckets.size() == 2);
+  CHECK(buckets[0].perplexity == largest);
+  CHECK(buckets[1].perplexity == dca_test::Approx(std::exp(2.0)));
+  CHECK(dca_lm::perplexity_of(std::vector<double>{709, 709}) == dca_test::Approx(std::exp(709.0)));
 }

@@ -81,6 +81,15 @@ TEST_CASE("differences of perplexities are taken token by token") {
   CHECK(dca_lm::difference(one, uneven).error == dca_test::Approx(std::sqrt(1.0 / 3)));
 }
 
+TEST_CASE("perplexities beyond what a number holds are finite, and still compared") {
+  const std::vector<dca_lm::TuningResult> results = {{{}, {3000, 2000}, 1}, {{}, {1000, 2000}, 1}, {{}, {1, 4000}, 1}};
+  CHECK(std::isfinite(results[1].perplexity()));
+  CHECK(&dca_lm::best_of(results) == &results[1]);
+  const dca_lm::Difference difference = dca_lm::difference(results[0], results[1]);
+  CHECK(std::isfinite(100 * difference.ratio));
+  CHECK(std::isfinite(100 * difference.error));
+}
+
 TEST_CASE("the likelihoods of the last tokens are the last of all likelihoods") {
   Random random(50);
   const TempFile file(make_tiny_model({}, random).bytes());
