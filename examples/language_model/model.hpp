@@ -22,7 +22,7 @@ using NameRow = std::function<std::string(Index row)>;
 /// Rows of one text, the first of them at position `first`.
 NameRow positions_from(Index first);
 
-/// What to throw where the logits after a row, which is named, are not finite: no result that they give means anything.
+/// The error for logits that are not finite, after a row of this name.
 Error not_finite(const std::string& row);
 
 /// Sizes and constants from the file's `llama.*` keys.
@@ -43,7 +43,7 @@ class LlamaModel {
 
   /// Natural log of the probability of each token of the vocabulary after each row of hidden states: [rows,
   /// vocabulary]. Throws Error where logits are not finite.
-  Matrix log_probabilities(const Eigen::Ref<const Matrix>& hidden, const NameRow& name = positions_from(0)) const;
+  Matrix log_probabilities(const Eigen::Ref<const Matrix>& hidden, const NameRow& name) const;
 
   /// nll[r] = minus what log_probabilities says of targets[r] after row r, without room for all of that: the vocabulary
   /// is taken `block` tokens at a time, which stay in a cache. As many targets, tokens of the vocabulary, as rows. NaN

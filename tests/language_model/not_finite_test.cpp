@@ -63,8 +63,9 @@ TEST_CASE("the position is named from which on logits are not finite") {
     const std::span<const Token> all(tokens);
     CHECK_THAT(refusal([&] { dca_lm::generate(session, all, {.tokens = 3}, nullptr, nullptr); }),
                contains("the logits at position 59; must be finite"));
-    CHECK_THAT(refusal([&] { parts.model.log_probabilities(dca_lm::Matrix::Constant(2, sizes.width, weight)); }),
-               contains("the logits at position 0; must be finite"));
+    const dca_lm::Matrix hidden = dca_lm::Matrix::Constant(2, sizes.width, weight);
+    CHECK_THAT(refusal([&] { parts.model.log_probabilities(hidden, dca_lm::positions_from(3)); }),
+               contains("the logits at position 3; must be finite"));
     session.truncate(0);
     CHECK(dca_lm::generate(session, all.first(25), {.tokens = 1}, nullptr, nullptr).tokens.size() == 1);
   }

@@ -19,7 +19,7 @@ std::vector<float> OpenModel::log_probabilities(const Choice& choice, const std:
   for (std::ptrdiff_t first = 0; first < count; first += step) {
     const std::ptrdiff_t rows = step < count - first ? step : count - first;
     const dca_lm::Matrix hidden = session.read({tokens.data() + first, static_cast<std::size_t>(rows)}, rows);
-    const dca_lm::Matrix scores = parts_->model.log_probabilities(hidden);
+    const dca_lm::Matrix scores = parts_->model.log_probabilities(hidden, dca_lm::positions_from(first));
     result.insert(result.end(), scores.data(), scores.data() + scores.size());
   }
   return result;

@@ -93,7 +93,7 @@ TEST_CASE("truncation between trials leaves no stale tokens") {
     dca_lm::Matrix hidden = fresh.read(text, 1);
     for (int k = 0; k < 8; ++k) {
       std::ptrdiff_t best = 0;
-      parts.model.log_probabilities(hidden).row(0).maxCoeff(&best);
+      parts.model.log_probabilities(hidden, dca_lm::positions_from(0)).row(0).maxCoeff(&best);
       text.push_back(static_cast<Token>(best));
       if (k < 7) hidden = fresh.read(std::span(text).last(1), 1);
     }

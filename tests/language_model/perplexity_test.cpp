@@ -50,7 +50,7 @@ TEST_CASE("likelihoods do not depend on how much of the vocabulary is taken at a
   const auto width = static_cast<dca_lm::Index>(WideModel::sizes().width);
   const std::vector<float> states = wide.random.normal<float>(9 * width);
   const Eigen::Map<const dca_lm::Matrix> hidden(states.data(), 9, width);
-  const dca_lm::Matrix expected = model.log_probabilities(hidden);
+  const dca_lm::Matrix expected = model.log_probabilities(hidden, dca_lm::positions_from(0));
   const dca_lm::Index whole = tiny_vocabulary();
   for (const dca_lm::Index block : {dca_lm::Index{1}, dca_lm::Index{100}, whole - 1, whole, whole + 1}) {
     INFO("blocks of " << block);
