@@ -21,7 +21,7 @@ std::string unescaped(std::string_view literal) {
   return text;
 }
 
-/// Where the last characters stand, in a text that is read so far, that end a literal: the beginning of a tag, a quote.
+/// Where the text read so far last had a tag's beginning or an unescaped quote: what ends a literal.
 class LastClosings {
  public:
   /// Takes text[at]; places from 0 on, in turn.
@@ -40,7 +40,7 @@ class LastClosings {
   }
 
  private:
-  std::size_t tag_ = 0, single_ = 0, double_ = 0;  // one beyond the place, of a tag that of its first character
+  std::size_t tag_ = 0, single_ = 0, double_ = 0;  // position + 1; for a tag, of its first brace
   bool escaped_ = false;                           // the next character, by a backslash before it
 };
 
@@ -89,7 +89,7 @@ ChatTemplate::ChatTemplate(const GgufFile& file, const Tokenizer& tokenizer) {
   system_ = default_system_turn(text);
   start_ = special_token(tokenizer, start_mark);
   end_ = special_token(tokenizer, end_mark);
-  if (tokenizer.start() != start_) bos_ = tokenizer.start();  // a prompt that begins with it has it
+  if (tokenizer.start() != start_) bos_ = tokenizer.start();  // the prompt begins with <|im_start|> anyway
   if (tokenizer.bos() && text.find("bos_token") != std::string_view::npos) {
     bos_ = tokenizer.bos();
     bos_text_ = tokenizer.decode({&*bos_, 1});

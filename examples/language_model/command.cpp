@@ -93,7 +93,7 @@ void add_common_options(CLI::App& command, CommonOptions& options) {
       ->check(CLI::Range(Index{1}, most_tokens));
   command
       .add_option("--local-window", attention.local_window,
-                  "of dca, intra; default 1/8 of the trained window, at most 1/6 of --chunk-size")
+                  "of dca, intra; default: 1/8 of the trained window, or 1/6 of a given --chunk-size if less")
       ->check(CLI::Range(Index{0}, most_tokens));
   command.add_option("--inter", attention.inter,
                      "of dca: keys of distant chunks to visit, all (default), recent:N or top:N");

@@ -34,7 +34,7 @@ constexpr int most_threads = 1024;
 /// For options: a finite number in [least, most]. CLI::Range lets NaN through, which is neither less nor more.
 CLI::Validator number_in(double least, double most);
 
-/// For options: a number above `least`, which is not in reach itself, up to `most`.
+/// For options: a number in (least, most].
 CLI::Validator number_above(double least, double most);
 
 /// For options: a regular file. Others, as a pipe, might keep the program waiting for ever, or cannot be mapped.

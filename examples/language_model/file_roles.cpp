@@ -14,11 +14,11 @@ namespace {
 enum class Role {
   honoured,  // results follow it
   harmless,  // results do not depend on it
-  neutral,   // results would depend on it, but for one of the values that the table names
+  neutral,   // allowed with the listed values, refused with others
   refused    // results may depend on it
 };
 
-/// Of a key or tensor. A * in the name stands for anything, in a tensor's for the number of a layer.
+/// Of a key. A * in the name stands for anything; in that of a tensor, below, for the number of a layer.
 struct Entry {
   std::string_view name;
   Role role;
@@ -102,14 +102,13 @@ constexpr Entry keys[] = {
     {"*", Role::harmless},  // of other programs: how the file was made
 };
 
-constexpr Entry tensors[] = {
-    {"token_embd.weight", Role::honoured},      {"output.weight", Role::honoured},
-    {"output_norm.weight", Role::honoured},     {"rope_freqs.weight", Role::honoured},
-    {"blk.*.attn_norm.weight", Role::honoured}, {"blk.*.ffn_norm.weight", Role::honoured},
-    {"blk.*.attn_q.weight", Role::honoured},    {"blk.*.attn_k.weight", Role::honoured},
-    {"blk.*.attn_v.weight", Role::honoured},    {"blk.*.attn_output.weight", Role::honoured},
-    {"blk.*.ffn_gate.weight", Role::honoured},  {"blk.*.ffn_up.weight", Role::honoured},
-    {"blk.*.ffn_down.weight", Role::honoured},  {"*", Role::refused},
+/// Those that are honoured: any other is refused.
+constexpr std::string_view tensors[] = {
+    "token_embd.weight",        "output.weight",          "output_norm.weight",
+    "rope_freqs.weight",        "blk.*.attn_norm.weight", "blk.*.ffn_norm.weight",
+    "blk.*.attn_q.weight",      "blk.*.attn_k.weight",    "blk.*.attn_v.weight",
+    "blk.*.attn_output.weight", "blk.*.ffn_gate.weight",  "blk.*.ffn_up.weight",
+    "blk.*.ffn_down.weight",
 };
 
 /// What the * of a pattern stands for in a name that fits it; the whole name where there is none.
@@ -149,7 +148,7 @@ bool is_one_of(std::string_view text, std::string_view list) {
   }
 }
 
-/// The names of a map in their order, so that of several that are wrong always the same is told.
+/// Sorted, so that the same name is reported every time.
 template <class Map>
 std::vector<std::string_view> sorted_names(const Map& map) {
   std::vector<std::string_view> names;
@@ -167,7 +166,7 @@ void check_key(std::string_view key, const GgufValue& value) {
   }
   if (entry.role == Role::refused) {
     throw Error("GGUF: " + printable(key) + ": " + printable(written(value)) +
-                "; must not be there: it is not known, and results may depend on it");
+                "; not supported; it may change results");
   }
 }
 
@@ -178,15 +177,12 @@ bool is_layer(std::string_view text, std::uint64_t layers) {
 }
 
 void check_tensor(std::string_view name, std::uint64_t layers) {
-  for (const Entry& entry : tensors) {
-    const auto star = fitted(entry.name, name);
-    if (!star || entry.role == Role::refused) continue;
-    if (entry.name.starts_with("blk.") && !is_layer(*star, layers)) continue;
-    return;
+  for (const std::string_view pattern : tensors) {
+    const auto star = fitted(pattern, name);
+    if (star && (!pattern.starts_with("blk.") || is_layer(*star, layers))) return;
   }
-  throw Error("GGUF: tensor " + printable(name) +
-              "; must not be there: results would depend on it, but a Llama model of " + std::to_string(layers) +
-              " layers has none");
+  throw Error("GGUF: tensor " + printable(name) + "; unknown tensor for a Llama model of " + std::to_string(layers) +
+              " layers; it may change results");
 }
 
 }  // namespace

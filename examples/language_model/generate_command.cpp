@@ -27,7 +27,7 @@ std::string_view message_of(std::string_view text) {
   return text;
 }
 
-/// Writes text that a model made to standard output: as it is, but for a terminal without what would steer it.
+/// Writes model output to stdout: raw, but escaped on a terminal.
 class Show {
  public:
   void operator()(const std::string& text) const {

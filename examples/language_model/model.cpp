@@ -105,7 +105,7 @@ LlamaConfig read_config(const GgufFile& file) {
   return config;
 }
 
-/// Whether all are: x * 0 is 0 for a finite x alone. As a sum, it takes a packet at a time.
+/// x * 0 is 0 only for finite x; a sum vectorises.
 bool all_finite(const Eigen::Ref<const Eigen::RowVectorXf>& logits) { return (logits.array() * 0.0f).sum() == 0.0f; }
 
 void check_finite(const Matrix& logits, const NameRow& name) {
