@@ -9,6 +9,7 @@ import argparse
 import hashlib
 import json
 import pathlib
+import signal
 import subprocess
 import sys
 import time
@@ -38,9 +39,19 @@ class Runner:
         known = self.result(name)
         if known is not None:
             return known
+        # dca_lm writes it whole: where it is there, a run was stopped before it could be named.
         unfinished = self.path(name).with_suffix(".unfinished")
-        command = [self._program, arguments[0], "--model", self._model, *arguments[1:], "--json", str(unfinished)]
         start = time.monotonic()
+        if not unfinished.exists():
+            self._call([arguments[0], "--model", self._model, *arguments[1:], "--json", str(unfinished)], tick)
+        result = json.loads(unfinished.read_text())
+        result["wall_seconds"] = max(time.monotonic() - start, result.get("seconds", 0.0))
+        result_file.write(self.path(name), json.dumps(result) + "\n")
+        unfinished.unlink()
+        return result
+
+    def _call(self, arguments, tick):
+        command = [self._program, *arguments]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                               errors="replace") as process:
             try:
@@ -55,11 +66,6 @@ class Runner:
                 raise
         if process.returncode != 0:
             sys.exit(f"\nbench/evaluate.py: {' '.join(command)}\n{output}")
-        result = json.loads(unfinished.read_text())
-        result["wall_seconds"] = time.monotonic() - start
-        result_file.write(self.path(name), json.dumps(result) + "\n")
-        unfinished.unlink()
-        return result
 
 
 def name_of(path):
@@ -153,7 +159,12 @@ def report(out, window, measured, runner):
     evaluate_pictures.draw(out, records)
 
 
+def stop(*_):
+    raise KeyboardInterrupt
+
+
 def main():
+    signal.signal(signal.SIGTERM, stop)
     parser = argparse.ArgumentParser(description="Evaluates a model beyond its trained window.")
     parser.add_argument("--program", required=True, help="dca_lm")
     parser.add_argument("--model", required=True, type=options.input_file, help="GGUF file")

@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <fstream>
 #include <optional>
+#include <set>
 
 #include "program.hpp"
 
@@ -104,6 +105,31 @@ TEST_CASE("script/evaluate leaves out what a machine slower than estimated has n
   REQUIRE(second.exit_code == 0);
   CHECK_THAT(second.output, !contains("slower than estimated"));
   CHECK(evaluation.written("plan-quick.json").at("chosen").size() > measured);
+}
+
+TEST_CASE("script/evaluate that is stopped reports what it has, and measures nothing twice") {
+  const Evaluation evaluation;
+  std::filesystem::create_directories(evaluation.folder);
+  // Stops its caller once, when its own results are written and before it ends.
+  const std::string program = evaluation.folder + "/program", log = evaluation.folder + "/log";
+  std::ofstream(program) << "#!/bin/sh\necho \"$*\" >>" << log << "\n'" DCA_LM_PROGRAM "' \"$@\" || exit\n"
+                         << "case \"$*\" in *--bucket*) mkdir " << log << ".once 2>/dev/null || exit 0\n"
+                         << "kill -TERM $PPID; exec sleep 9 ;; esac\n";
+  std::filesystem::permissions(program, std::filesystem::perms::owner_all);
+  const Outcome first = evaluation.run("quick", program);
+  INFO(first.output);
+  CHECK(first.exit_code == 1);
+  CHECK_THAT(first.output, contains("stopped after") && contains("the same command goes on"));
+  const Outcome second = evaluation.run("quick", program);
+  INFO(second.output);
+  REQUIRE(second.exit_code == 0);
+  std::ifstream lines(log);
+  std::set<std::string> calls;
+  for (std::string line; std::getline(lines, line);) {
+    INFO(line);
+    CHECK(calls.insert(line).second);
+  }
+  CHECK(calls.size() == evaluation.written("plan-quick.json").at("chosen").size() + 2);  // two to estimate from
 }
 
 TEST_CASE("script/evaluate refuses minutes without an end, and files that it might wait for") {
