@@ -22,7 +22,6 @@ struct Strides {
 
 struct FarPart {
   using Layout = Strides;
-  static constexpr bool selectable = true;
   static Index query_position(const Strides&, Index i) { return i; }
   static Index key_position(const Strides&, Index j) { return j; }
   static KeyRange keys(const Strides& s, Index i) { return {0, std::max<Index>(i - i % s.far - s.far, 0)}; }

@@ -94,8 +94,8 @@ EIGEN_ALWAYS_INLINE void for_each_row_tile(Index rows, F&& f) {
 /// Calls f(integral_constant rows) for a number of rows that next_tile_rows gives.
 template <class F>
 EIGEN_ALWAYS_INLINE void with_tile_rows(Index rows, F&& f) {
-  if constexpr (register_tile.rows > 4) {
-    static_assert(register_tile.rows == 8);
+  static_assert(register_tile.rows == 4 || register_tile.rows == 8);
+  if constexpr (register_tile.rows == 8) {
     if (rows == 8) return f(std::integral_constant<int, 8>{});
     if (rows == 6) return f(std::integral_constant<int, 6>{});
   }
