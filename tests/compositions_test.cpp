@@ -46,6 +46,21 @@ struct MovedUnnamed {
   static constexpr dca::KeyRange keys(const Moved&, Index) { return {0, 0}; }
 };
 
+/// The queries of a problem on a paged cache with its tokens, which came in two pieces and which a fork went on from,
+/// so that blocks begin and go on within a piece, and one is a copy.
+template <class Attention>
+Outputs<float> run_paged(const Attention& attention, const Inputs<float>& in) {
+  constexpr Index block_size = 7;
+  const Index tokens = in.sizes.kv_len, begun = tokens / 2 / block_size * block_size + 3;
+  auto cache = attention.template make_paged_cache<float>(cache_shape(in.sizes), tokens / block_size + 2, block_size);
+  const Index origin = cache.add();
+  append_tokens(cache, origin, in, 0, 0, begun);
+  const Index fork = cache.fork(origin);
+  append_tokens(cache, fork, in, 0, begun, tokens - begun);
+  const std::vector<Index> only{fork};
+  return run_on(attention, in, cache.view(only));
+}
+
 }  // namespace
 
 TEMPLATE_TEST_CASE("Self-Extend is a composition of two parts that place keys differently", "", float, double) {
@@ -168,7 +183,9 @@ TEMPLATE_TEST_CASE("positions may be any: a part moved far to either side is wha
       if constexpr (std::is_same_v<TestType, float>) {
         auto cache = attention.template make_cache<float>(cache_shape(in.sizes), 1, {.tokens = 40});
         append_tokens(cache, 0, in, 0, 0, 40);
-        CHECK(difference(run_on(attention, in, cache.view()), unmoved, magnitudes) == "");
+        const auto cached = run_on(attention, in, cache.view());
+        CHECK(difference(cached, unmoved, magnitudes) == "");
+        CHECK(same_bits(run_paged(attention, in), cached));
       }
     }
   }
@@ -181,7 +198,7 @@ TEST_CASE("results at the lowest and highest positions are finite") {
     const dca::ComposedAttention<float, MovedSequence> attention({.chunks = Moved{by}, .rope = make_ropes(16).library});
     auto cache = attention.make_cache<float>(cache_shape(in.sizes), 1, {.tokens = 20});
     append_tokens(cache, 0, in, 0, 0, 20);
-    for (const auto& outputs : {run(attention, in), run_on(attention, in, cache.view())}) {
+    for (const auto& outputs : {run(attention, in), run_on(attention, in, cache.view()), run_paged(attention, in)}) {
       for (const float x : outputs.out) REQUIRE(std::isfinite(x));
       for (const float x : outputs.lse) REQUIRE(std::isfinite(x));
     }

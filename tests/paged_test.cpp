@@ -224,6 +224,45 @@ TEST_CASE("copied blocks are the blocks that they were copied from") {
                   run_on(attention, in, dca::PagedKeyValues<Pool>(pool, user.with_lengths({16})))));
 }
 
+TEST_CASE("blocks that stand elsewhere in a table keep the positions of the tokens that were stored there") {
+  Random random;
+  const Ropes ropes = make_ropes(16);
+  const auto attention = make_attention<float>();
+  const Inputs<float> in({1, 5, 60, 2, 1, 16, 16}, random);
+  constexpr Index block_size = 8;
+  Pool pool(attention.placed_keys(), cache_shape(in.sizes), 9, block_size);
+  UserTables stored;
+  stored.add({});
+  for (int k = 0; k < 8; ++k) stored.blocks[0].push_back(pool.take());
+  const auto part = [&](const auto& view) { return entry_of(view, 0); };
+  pool.append(Eigen::DefaultDevice{}, stored.with_lengths({0}), part(in.operands().key), part(in.operands().value));
+
+  // Two blocks exchanged, one of them as a copy, and the last as it was.
+  const std::vector<Index> from{0, 5, 2, 3, 4, 1, 6, 7};
+  UserTables moved;
+  moved.add({});
+  for (const Index b : from) moved.blocks[0].push_back(stored.blocks[0][static_cast<std::size_t>(b)]);
+  const Index copy = pool.take();
+  pool.copy_tokens(moved.blocks[0][1], copy, block_size);
+  moved.blocks[0][1] = copy;
+  const auto stored_at = [&](Index j) {
+    return from[static_cast<std::size_t>(j / block_size)] * block_size + j % block_size;
+  };
+  Inputs<float> read = in;
+  for (Index j = 0; j < 60; ++j) {
+    std::copy_n(in.key.begin() + stored_at(j) * 16, 16, read.key.begin() + j * 16);
+    std::copy_n(in.value.begin() + stored_at(j) * 16, 16, read.value.begin() + j * 16);
+  }
+  const auto all = reference::dual_chunk(chunks.chunk_size, chunks.local_window);
+  const auto positions = [&](std::int64_t i, std::int64_t j) {
+    auto at = all(i, j);
+    if (at) at->key = stored_at(j) % (chunks.chunk_size - chunks.local_window);
+    return at;
+  };
+  CHECK(difference(run_on(attention, in, dca::PagedKeyValues<Pool>(pool, moved.with_lengths({60}))),
+                   reference_of(read, positions, ropes.reference, {.q_offset = 55})) == "");
+}
+
 TEST_CASE("a view of no sequences has none") {
   const auto attention = make_attention<float>();
   auto cache = attention.make_paged_cache<float>({.kv_heads = 1, .head_dim = 16, .v_head_dim = 16}, 2, 4);
@@ -247,4 +286,41 @@ TEST_CASE("a pool counts the users of its blocks") {
   CHECK(pool.users(block) == 0);
   CHECK(pool.free_blocks() == 2);
   CHECK(pool.bytes() == 2 * 4 * (16 + 16) * 4);
+}
+
+TEST_CASE("a paged cache of plain causal attention places keys at their absolute positions") {
+  Random random;
+  const Ropes ropes = make_ropes(8);
+  const dca::CausalAttention<float> attention({.rope = ropes.library});
+  const Inputs<float> in({1, 3, 2000, 2, 1, 8, 8}, random);
+  auto cache = attention.make_paged_cache<float>(cache_shape(in.sizes), 2 * 41, 50);
+  // Blocks of two sequences lie among each other, at positions of which those in the pool tell nothing.
+  const Index other = cache.add(), sequence = cache.add();
+  for (Index first = 0; first < 2000; first += 80) {
+    append_tokens(cache, other, in, 0, first, random.integer(0, 80));
+    append_tokens(cache, sequence, in, 0, first, 80);
+  }
+  const std::vector<Index> only{sequence};
+  CHECK(difference(run_on(attention, in, cache.view(only)),
+                   reference_of(in, reference::causal(), ropes.reference, {.q_offset = 1997})) == "");
+}
+
+TEST_CASE("a paged cache that has moved goes on as it was, and what it left behind can be filled again") {
+  Random random;
+  const Inputs<float> in({1, 1, 60, 2, 1, 16, 16}, random);
+  auto first = make_attention<float>().make_paged_cache<float>(cache_shape(in.sizes), 20, 7);
+  const Index origin = first.add();
+  append_tokens(first, origin, in, 0, 0, 30);
+  const Index fork = first.fork(origin);
+  auto moved = std::move(first);
+  first = make_attention<float>().make_paged_cache<float>(cache_shape(in.sizes), 9, 7);
+  CHECK(holds(moved, origin, in, 0, 30));
+  append_tokens(moved, fork, in, 0, 30, 30);
+  append_tokens(moved, origin, in, 0, 30, 5);
+  CHECK(holds(moved, fork, in, 0, 60));
+  CHECK(holds(moved, origin, in, 0, 35));
+  append_tokens(first, first.add(), in, 0, 0, 60);
+  CHECK(holds(first, 0, in, 0, 60));
+  moved = std::move(first);
+  CHECK(holds(moved, 0, in, 0, 60));
 }

@@ -352,6 +352,27 @@ TEST_CASE("the inter-chunk functor alone takes a policy, and its state merges") 
   CHECK(largest_error(merged.out, to_array(expected.outputs.out, in.out_shape())) < 1e-5);
 }
 
+TEST_CASE("with a budget of no keys the inter-chunk functor sees none, and the operator the near ones alone") {
+  const auto inter = make_chunked<dca::InterChunkAttention<float>>(chunks, 16);
+  const reference::Rope rope = make_ropes(16).reference;
+  const TopBlocks policy{.keys = 0, .block = 32, .query_block = 40};
+  for (const Index q_len : {1, 20, 40, 200}) {  // streamed, packed in pieces of keys, packed
+    Random random(static_cast<std::uint64_t>(q_len));
+    const Inputs<float> in({1, q_len, 1500, 2, 2, 16, 16}, random);
+    const Operands<float> x = in.operands();
+    Outputs<float> far(in), skipped(in);
+    std::vector<dca::ChosenBlocks> chosen;
+    inter(Eigen::DefaultDevice{}, x.query, x.key, x.value, far.out_view(),
+          {.lse = far.lse_view(), .skipped = skipped.lse_view(), .chosen = &chosen}, policy);
+    INFO("q_len " << q_len);
+    CHECK(std::all_of(chosen.begin(), chosen.end(), [](const auto& one) { return one.blocks.empty(); }));
+    CHECK(std::all_of(skipped.lse.begin(), skipped.lse.end(), [](float bound) { return bound == 1; }));
+    const auto nothing = [](std::int64_t, std::int64_t) { return std::optional<reference::Positions>{}; };
+    CHECK(difference(far, reference_of(in, nothing, rope)) == "");
+    CHECK(check(in, chunks, policy) == "");
+  }
+}
+
 TEST_CASE("queries that chose nothing have the state of no keys, and merge as such") {
   constexpr float infinity = std::numeric_limits<float>::infinity();
   const auto inter = make_chunked<dca::InterChunkAttention<float>>(chunks, 16);
