@@ -34,18 +34,10 @@ void for_each_problem(Index kv_heads, const F& f) {
 
 TEMPLATE_TEST_CASE("rows that share out their keys in pieces visit what they chose, as the definition says", "", float,
                    double) {
-  const Ropes ropes = make_ropes(16);
-  const dca::DualChunkAttention<TestType> attention({.chunks = chunks, .rope = ropes.library});
   for_each_problem<TestType>(1, [&](const Inputs<TestType>& in) {
-    const auto check = [&](const auto& policy) {
-      const auto actual = select(attention, in, policy);
-      const auto positions = chosen_positions(chunks, actual.chosen, block);
-      return difference(actual.outputs,
-                        reference_of(in, positions, ropes.reference, {.q_offset = in.sizes.kv_len - in.sizes.q_len}));
-    };
     // Blocks of 10 queries: neighbours in a piece visit different keys.
-    CHECK(check(TopBlocks{.keys = 256, .block = block, .query_block = 10}) == "");
-    CHECK(check(FirstAndRecent{.first = 128, .recent = 200, .block = block}) == "");
+    CHECK(check_chosen(in, chunks, TopBlocks{.keys = 256, .block = block, .query_block = 10}) == "");
+    CHECK(check_chosen(in, chunks, FirstAndRecent{.first = 128, .recent = 200, .block = block}) == "");
   });
 }
 

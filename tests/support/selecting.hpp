@@ -1,6 +1,8 @@
 // Attention where a policy chooses the keys of distant chunks, and the definition with the same choice.
 #pragma once
 
+#include <stdexcept>
+
 #include "support/caches.hpp"
 
 namespace dca_test {
@@ -52,5 +54,31 @@ inline reference::PositionMatrix chosen_positions(dca::ChunkConfig chunks, std::
     return all(-1, 0);  // a query without a record sees nothing: that would be an error, and shows as one
   };
 }
+
+/// A result against the definition with the choice that it reports, where there is one kv_head; empty if it is right.
+template <class T, class Selection>
+std::string check_chosen(const Inputs<T>& in, dca::ChunkConfig config, const Selection& selection) {
+  const Ropes ropes = make_ropes(16);
+  const dca::DualChunkAttention<T> attention({.chunks = config, .rope = ropes.library});
+  const Selected<T> actual = select(attention, in, selection);
+  const auto positions = chosen_positions(config, actual.chosen, selection.block_size());
+  return difference(actual.outputs,
+                    reference_of(in, positions, ropes.reference, {.q_offset = in.sizes.kv_len - in.sizes.q_len}));
+}
+
+/// A user's own policy: every `step`th block from `first` on, by place alone. It throws where there is no step.
+struct EveryNth {
+  Index step;
+  Index block;
+  Index first = 0;
+  Index block_size() const { return block; }
+  Index queries() const { return 33; }
+  void choose(const dca::QueryBlock&, dca::BlockSet& set) const {
+    if (step == 0) throw std::runtime_error("no step");
+    for (Index b = std::max(first, set.first_block()); b < set.last_block(); ++b) {
+      if (b % step == 0) set.add(b);
+    }
+  }
+};
 
 }  // namespace dca_test
