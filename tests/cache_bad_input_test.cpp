@@ -1,42 +1,14 @@
-// What can go wrong with caches: each refused by name and value, with nothing changed.
-#include "support/caches.hpp"
-#include "support/catch.hpp"
+// What can go wrong with caches: each refused by name and value, with nothing changed. Pools: pool_bad_input_test.cpp.
+#include "support/bad_input.hpp"
 
 using namespace dca_test;
+using namespace dca_test::bad_input;
 using dca::contiguous;
 using dca::Extents;
-using Attention = dca::DualChunkAttention<float>;
-using Pool = dca::BlockPool<float>;
 
 namespace {
 
 constexpr float untouched = -12345.0f;
-constexpr dca::ChunkConfig chunks{6, 2};
-constexpr dca::CacheShape shape{.kv_heads = 2, .head_dim = 8, .v_head_dim = 8};
-constexpr Index huge = std::numeric_limits<Index>::max();
-
-Attention make_attention() { return make_chunked<Attention>(chunks, 8); }
-
-/// Tokens to append: a problem of 16 tokens.
-const Inputs<float>& tokens() {
-  Random random;
-  static const Inputs<float> in({2, 1, 16, 4, 2, 8, 8}, random);
-  return in;
-}
-
-dca::TensorView<const float> rows(const Extents& of) {
-  static const std::vector<float> memory(4096, 0.5f);
-  return contiguous(memory.data(), of);
-}
-
-/// What one query after all tokens gets from a view of one sequence.
-template <class View>
-std::vector<float> result_of(const View& view) {
-  std::vector<float> out(4 * 8);
-  attend_source(make_attention(), Eigen::DefaultDevice{}, rows({1, 1, 4, 8}), view,
-                contiguous(out.data(), {1, 1, 4, 8}));
-  return out;
-}
 
 /// Two sequences of 5 and 3 tokens in a contiguous cache with room for 12.
 struct Contiguous {
@@ -75,42 +47,6 @@ struct Paged {
   }
 };
 
-/// Blocks 0, 1 and 2 of a pool of 5 in use, with a token in each place, so that no write goes unseen; `blocks` has 3
-/// tokens in block 0 and goes on in block 1.
-struct UserPool {
-  Pool pool{make_attention().placed_keys(), shape, 5, 4};
-  std::vector<Index> blocks{0, 1}, all_blocks{0, 1, 2};
-  UserPool() {
-    for (int k = 0; k < 3; ++k) pool.take();
-    append(std::vector<dca::BlockTable>{{all_blocks, 0}}, 12);
-  }
-  void append(const std::vector<dca::BlockTable>& tables, Index count) {
-    const auto batch = static_cast<Index>(tables.size());
-    const auto part = [&](dca::TensorView<const float> x) {
-      x.shape[0] = batch;
-      return rows_of(x, 0, count);
-    };
-    pool.append(Eigen::DefaultDevice{}, tables, part(tokens().operands().key), part(tokens().operands().value));
-  }
-  std::vector<float> state() const {
-    const std::vector<dca::BlockTable> tables{{all_blocks, 12}};
-    std::vector<float> all = result_of(dca::PagedKeyValues<Pool>(pool, tables));
-    for (Index block = 0; block < 5; ++block) all.push_back(static_cast<float>(pool.users(block)));
-    return all;
-  }
-};
-
-/// Does something wrong to a cache, and checks the message, and that nothing has changed.
-template <class Held, class Spoil>
-void check_refused(const std::string& message, const Spoil& spoil) {
-  Held held;
-  const std::vector<float> before = held.state();
-  REQUIRE_FALSE(std::isnan(before.back()));
-  CHECK_THROWS_AS(spoil(held), std::invalid_argument);
-  CHECK_THROWS_WITH(spoil(held), contains(message));
-  CHECK(same_bits(held.state(), before));
-}
-
 /// A call on a cache, made by one operator, with another one and other tensors: the message, and that nothing is
 /// written.
 void check_call_refused(const std::string& message, const Attention& attention, const Extents& query,
@@ -123,10 +59,6 @@ void check_call_refused(const std::string& message, const Attention& attention, 
   CHECK_THROWS_AS(call(), std::invalid_argument);
   CHECK_THROWS_WITH(call(), contains(message));
   for (const float x : out) REQUIRE(x == untouched);
-}
-
-Attention other(dca::ChunkConfig config, double theta = 10000.0, bool interleaved = false) {
-  return Attention({.chunks = config, .rope = make_ropes(8, theta, 1.0, interleaved).library});
 }
 
 /// Appends key and value of other shapes to sequence 0.
@@ -147,16 +79,6 @@ TEST_CASE("appending past the capacity") {
 TEST_CASE("appending past the free blocks") {
   check_refused<Paged>("dca: key: 7 tokens after 6 need 2 blocks; must fit the free ones, 1",
                        [](Paged& h) { append_tokens(h.cache, 0, tokens(), 0, 0, 7); });
-  check_refused<UserPool>("dca: blocks: all 5 are in use", [](UserPool& h) {
-    const Index fourth = h.pool.take(), fifth = h.pool.take();
-    try {
-      h.pool.take();
-    } catch (...) {
-      h.pool.give_back(fifth);
-      h.pool.give_back(fourth);
-      throw;
-    }
-  });
 }
 TEST_CASE("a copy that has no block to go to") {
   check_refused<Paged>("need 1 blocks; must fit the free ones, 0", [](Paged& h) {
@@ -171,193 +93,6 @@ TEST_CASE("a copy that has no block to go to") {
     }
   });
 }
-TEST_CASE("blocks out of the pool") {
-  check_refused<UserPool>("dca: block_table: block 5; must be from 0 to 4", [](UserPool& h) {
-    const std::vector<Index> blocks{0, 5};
-    h.append({{blocks, 3}}, 2);
-  });
-  check_refused<UserPool>("dca: block_table: block -1", [](UserPool& h) {
-    const std::vector<Index> blocks{0, -1};
-    const std::vector<dca::BlockTable> tables{{blocks, 5}};
-    dca::PagedKeyValues<Pool>(h.pool, tables);
-  });
-  check_refused<UserPool>("dca: block_table: block 7", [](UserPool& h) { h.pool.share(7); });
-  check_refused<UserPool>("dca: block_table: block 7", [](UserPool& h) { h.pool.give_back(7); });
-  check_refused<UserPool>("dca: block_table: block 7", [](UserPool& h) { h.pool.users(7); });
-}
-TEST_CASE("blocks that are free") {
-  check_refused<UserPool>("dca: block_table: block 3 is free", [](UserPool& h) {
-    const std::vector<Index> blocks{0, 3};
-    h.append({{blocks, 3}}, 2);
-  });
-  check_refused<UserPool>("dca: block_table: block 3 is free", [](UserPool& h) { h.pool.share(3); });
-  check_refused<UserPool>("dca: block_table: block 3 is free", [](UserPool& h) { h.pool.give_back(3); });
-  check_refused<UserPool>("dca: block_table: block 3 is free", [](UserPool& h) { h.pool.copy_tokens(0, 3, 1); });
-  check_refused<UserPool>("dca: block_table: block 4 is free", [](UserPool& h) { h.pool.copy_tokens(4, 1, 1); });
-}
-TEST_CASE("a block written through two places") {
-  check_refused<UserPool>("dca: block_table: block 1 is listed twice", [](UserPool& h) {
-    const std::vector<Index> blocks{0, 1, 1};
-    h.append({{blocks, 4}}, 8);
-  });
-  check_refused<UserPool>("dca: block_table: block 1 is listed twice", [](UserPool& h) {
-    const std::vector<Index> one{0, 1}, two{2, 1};
-    h.append({{one, 4}, {two, 4}}, 1);
-  });
-}
-TEST_CASE("a block written while another uses it") {
-  check_refused<UserPool>("dca: block_table: block 1 has 2 users; a block that is written must have one",
-                          [](UserPool& h) {
-                            h.pool.share(1);
-                            try {
-                              h.append({{h.blocks, 3}}, 2);
-                            } catch (...) {
-                              h.pool.give_back(1);
-                              throw;
-                            }
-                          });
-}
-TEST_CASE("block tables that are too short") {
-  check_refused<UserPool>("dca: block_table: 2 blocks of 4; must hold 9 tokens", [](UserPool& h) {
-    h.append({{h.blocks, 3}}, 6);
-  });
-  check_refused<UserPool>("dca: block_table: 2 blocks of 4; must hold 9 tokens", [](UserPool& h) {
-    const std::vector<dca::BlockTable> tables{{h.blocks, 9}};
-    dca::PagedKeyValues<Pool>(h.pool, tables);
-  });
-  for (const Index length : {Index{-1}, huge}) {
-    check_refused<UserPool>("dca: block_table: 2 blocks of 4; must hold " + std::to_string(length), [&](UserPool& h) {
-      h.append({{h.blocks, length}}, 1);
-    });
-  }
-}
-TEST_CASE("copies beyond a block") {
-  check_refused<UserPool>("dca: tokens: 5; must be from 0 to block_size, 4",
-                          [](UserPool& h) { h.pool.copy_tokens(0, 1, 5); });
-  check_refused<UserPool>("dca: tokens: -1", [](UserPool& h) { h.pool.copy_tokens(0, 1, -1); });
-}
-
-namespace {
-
-/// Blocks 0 to 3 of a pool of 5 in use, with summaries of 16 keys in blocks of 4: `blocks` has 9 tokens, and what comes
-/// next belongs to the same summary. Each place holds a token that no later call writes.
-struct SummarisedPool {
-  Pool pool{make_attention().placed_keys(), {2, 8, 8, 16}, 5, 4};
-  std::vector<Index> blocks{0, 1, 2, 3};
-  SummarisedPool() {
-    for (int k = 0; k < 4; ++k) pool.take();
-    const std::vector<dca::BlockTable> tables{{blocks, 0}};
-    const auto first = [](dca::TensorView<const float> x) {
-      x.shape[0] = 1;
-      return x;
-    };
-    pool.append(Eigen::DefaultDevice{}, tables, first(tokens().operands().key), first(tokens().operands().value));
-  }
-  void append(const std::vector<dca::BlockTable>& tables, Index count) {
-    const auto batch = static_cast<Index>(tables.size());
-    pool.append(Eigen::DefaultDevice{}, tables, rows({batch, count, 2, 8}), rows({batch, count, 2, 8}));
-  }
-  std::vector<float> state() const {
-    const std::vector<dca::BlockTable> tables{{blocks, 16}};
-    std::vector<float> all = result_of(dca::PagedKeyValues<Pool>(pool, tables));
-    all.resize(all.size() + 3 * 8);
-    pool.read_summary(tables[0], 0, 0, all.data() + all.size() - 3 * 8);
-    return all;
-  }
-};
-
-/// A pool of 2 blocks of `block_size`, one of them in use.
-Pool pool_of(const Attention& attention, const dca::CacheShape& of, Index block_size = 4) {
-  Pool pool(attention.placed_keys(), of, 2, block_size);
-  pool.take();
-  return pool;
-}
-
-void check_copy_refused(const std::string& message, const Pool& other) {
-  check_refused<UserPool>(message, [&](UserPool& h) { h.pool.copy_tokens_from(other, 0, 1, 4); });
-}
-
-}  // namespace
-
-TEST_CASE("earlier blocks of a summary that goes on are checked before anything is written") {
-  for (const Index block : {Index{5}, Index{-7}, Index{1000000}, huge}) {
-    check_refused<SummarisedPool>("dca: block_table: block " + std::to_string(block) + "; must be from 0 to 4",
-                                  [&](SummarisedPool& h) {
-                                    const std::vector<Index> blocks{0, block, 2, 3};
-                                    h.append({{blocks, 9}}, 5);
-                                  });
-  }
-  check_refused<SummarisedPool>("dca: block_table: block 4 is free", [](SummarisedPool& h) {
-    const std::vector<Index> blocks{0, 4, 2, 3};
-    h.append({{blocks, 9}}, 5);
-  });
-  check_refused<SummarisedPool>("dca: block_table: block 3 is listed twice", [](SummarisedPool& h) {
-    const std::vector<Index> blocks{0, 3, 2, 3};
-    h.append({{blocks, 9}}, 5);
-  });
-  check_refused<SummarisedPool>("dca: block_table: block 2 is listed twice", [](SummarisedPool& h) {
-    // The second sequence reads what the first writes.
-    const std::vector<Index> others{2, 3};
-    h.append({{h.blocks, 9}, {others, 4}}, 1);
-  });
-}
-TEST_CASE("earlier blocks of a summary may be shared") {
-  SummarisedPool held;
-  held.pool.share(0);
-  held.pool.share(1);
-  held.append({{held.blocks, 9}}, 5);
-  CHECK(!std::isnan(held.state().back()));
-}
-TEST_CASE("reading a block that is free") {
-  check_refused<UserPool>("dca: block_table: block 3 is free", [](UserPool& h) {
-    const std::vector<Index> blocks{0, 3};
-    const std::vector<dca::BlockTable> tables{{blocks, 5}};
-    dca::PagedKeyValues<Pool>(h.pool, tables);
-  });
-}
-TEST_CASE("copying into a block that others use, or onto itself") {
-  check_refused<UserPool>("dca: block_table: block 1 has 2 users", [](UserPool& h) {
-    h.pool.share(1);
-    try {
-      h.pool.copy_tokens(0, 1, 2);
-    } catch (...) {
-      h.pool.give_back(1);
-      throw;
-    }
-  });
-  check_refused<UserPool>("dca: to: 1; must be another block", [](UserPool& h) { h.pool.copy_tokens(1, 1, 2); });
-}
-TEST_CASE("copying from a pool of another shape") {
-  const Attention attention = make_attention();
-  check_copy_refused("dca: other: kv_heads 1; must be that of this pool, 2", pool_of(attention, {1, 8, 8}));
-  check_copy_refused("dca: other: head_dim 16", pool_of(attention, {2, 16, 8}));
-  check_copy_refused("dca: other: v_head_dim 4", pool_of(attention, {2, 8, 4}));
-  check_copy_refused("dca: other: summary_block 16; must be that of this pool, 0", pool_of(attention, {2, 8, 8, 16}));
-  check_refused<SummarisedPool>("dca: other: summary_block 0", [&](SummarisedPool& h) {
-    h.pool.copy_tokens_from(pool_of(attention, {2, 8, 8}), 0, 3, 4);
-  });
-  check_refused<SummarisedPool>("dca: other: summary_block 4", [&](SummarisedPool& h) {
-    h.pool.copy_tokens_from(pool_of(attention, {2, 8, 8, 4}), 0, 3, 4);
-  });
-}
-TEST_CASE("copying from a pool whose keys are placed otherwise") {
-  check_copy_refused("dca: other: made for another chunk layout; must be that of this pool",
-                     pool_of(other({6, 3}), shape));
-  check_copy_refused("dca: other: made for another rotary embedding", pool_of(other(chunks, 10001.0), shape));
-  check_copy_refused("dca: other: made for another rotary embedding", pool_of(other(chunks, 10000.0, true), shape));
-}
-TEST_CASE("copying between blocks that start at different places of a summary") {
-  check_refused<SummarisedPool>(
-      "dca: from: block 1 starts 6 tokens after a multiple of summary_block; in this pool it must be a multiple of 4",
-      [](SummarisedPool& h) {
-        Pool sixes(make_attention().placed_keys(), {2, 8, 8, 16}, 2, 6);
-        const std::vector<Index> blocks{sixes.take(), sixes.take()};
-        const std::vector<dca::BlockTable> tables{{blocks, 0}};
-        sixes.append(Eigen::DefaultDevice{}, tables, rows({1, 12, 2, 8}), rows({1, 12, 2, 8}));
-        h.pool.copy_tokens_from(sixes, 1, 3, 4);
-      });
-}
-
 TEST_CASE("a cache made for another chunk layout") {
   for (const dca::ChunkConfig config : {dca::ChunkConfig{6, 3}, {7, 3}}) {
     check_call_refused("dca: cache: made for another chunk layout", other(config), {2, 1, 4, 8}, {2, 1, 4, 8});
@@ -397,7 +132,6 @@ TEST_CASE("an offset that does not fit a cache") {
                     contains("dca: q_offset: 3 with 1 query rows"));
   for (const float x : out) REQUIRE(x == untouched);
 }
-
 TEST_CASE("wrong shapes to append") {
   check_shapes_refused<Contiguous>("dca: key: rank 2", {1, 16}, {1, 2, 8});
   check_shapes_refused<Contiguous>("dca: key: batch 2", {2, 1, 2, 8}, {2, 1, 2, 8});
@@ -464,7 +198,6 @@ TEST_CASE("sequences of a paged cache that are not there") {
     });
   }
 }
-
 TEST_CASE("sizes of a cache that are no sizes") {
   const Attention attention = make_attention();
   CHECK_THROWS_WITH(attention.make_cache<float>(shape, 2, {.tokens = 0}), contains("dca: capacity: 0"));
