@@ -1,6 +1,8 @@
 // What a result is held against.
 #pragma once
 
+#include <functional>
+
 #include "fuzz/operator_case.hpp"
 #include "fuzz/stored_rows.hpp"
 #include "fuzz/target.hpp"
@@ -20,9 +22,11 @@ inline Array slice(const Array& x, Index b, Index first_head, Index heads) {
   return part;
 }
 
-/// The definition's answer, kv_head by kv_head of each batch entry: positions(b, kv_head) says who sees what.
-template <class Positions>
-reference::Result answer(const Case& c, const Numbers& x, Index first_position, const Positions& positions) {
+/// Who sees what of a batch entry and kv_head.
+using PositionsOf = std::function<reference::PositionMatrix(Index b, Index kv_head)>;
+
+/// The definition's answer, kv_head by kv_head of each batch entry.
+inline reference::Result answer(const Case& c, const Numbers& x, Index first_position, const PositionsOf& positions) {
   const Index batch = x.query.shape[0], q_len = x.query.shape[1], heads = x.query.shape[2];
   const Index kv_heads = x.key.shape[2], group = heads / kv_heads, features = x.value.shape[3];
   reference::Result all{Array({batch, q_len, heads, features}), Array({batch, q_len, heads})};

@@ -1,10 +1,16 @@
 // One call on tensors: refused with nothing written, or right.
 #pragma once
 
+#include <functional>
+
 #include "fuzz/operator_arguments.hpp"
 #include "fuzz/operator_check.hpp"
 
 namespace dca_fuzz {
+
+/// Runs an operator on arguments.
+template <class T, class E, class O>
+using Call = std::function<void(const Arguments<T, E, O>&)>;
 
 /// Outputs of a call in memory of their own.
 template <class T, class O>
@@ -67,8 +73,9 @@ struct DenseProblem {
 
 /// Spoils the arguments, where the bytes say so and find a way. Returns whether: the call is refused then, and
 /// require_untouched(what) says that nothing was written.
-template <class T, class E, class O, class Call, class Require>
-bool spoiled(Bytes& bytes, Arguments<T, E, O> arguments, const Call& call, const Require& require_untouched) {
+template <class T, class E, class O>
+bool spoiled(Bytes& bytes, Arguments<T, E, O> arguments, const Call<T, E, O>& call,
+             const std::function<void(const std::string& what)>& require_untouched) {
   if (!bytes.one_in(4)) return false;
   const std::string what = Spoiler<T, E, O>(bytes, arguments).spoil();
   if (what.empty()) return false;
@@ -77,11 +84,10 @@ bool spoiled(Bytes& bytes, Arguments<T, E, O> arguments, const Call& call, const
   return true;
 }
 
-/// A problem on tensors of E with results of O. call(arguments) runs the operator; `threaded` does so on threads, or is
-/// nullptr; positions(b, kv_head) are the definition's.
-template <class T, class E, class O, class Call, class Threaded, class Positions>
-void check_dense(Bytes& bytes, Case c, const Call& call, const Threaded& threaded, const Positions& positions,
-                 double largest_position) {
+/// A problem on tensors of E with results of O. `threaded` is `call` on threads, or empty.
+template <class T, class E, class O>
+void check_dense(Bytes& bytes, Case c, const Call<T, E, O>& call, const Call<T, E, O>& threaded,
+                 const reference::PositionMatrix& positions, double largest_position) {
   Sizes& s = c.sizes;
   s.batch = bytes.pick<Index>({1, 1, 1, 2, 3, 0});
   s.kv_len = length_of_tokens(bytes, 0, 2000);
@@ -94,26 +100,26 @@ void check_dense(Bytes& bytes, Case c, const Call& call, const Threaded& threade
   Arguments<T, E, O>& arguments = problem.arguments;
   static dca::Workspace workspace;
   if (bytes.one_in(2)) arguments.options.workspace = &workspace;
-  if (spoiled(bytes, arguments, call, [&](const std::string& what) { problem.require_untouched(what); })) return;
+  if (spoiled<T, E, O>(bytes, arguments, call, [&](const std::string& what) { problem.require_untouched(what); }))
+    return;
   call(arguments);
   results.require_gaps_untouched();
   problem.require_inputs_untouched();
   const auto out = results.out.read(), lse = results.lse.read();
-  const auto expected = answer(c, problem.numbers, c.first_position(s.q_len, s.kv_len), positions);
+  const auto expected =
+      answer(c, problem.numbers, c.first_position(s.q_len, s.kv_len), [&](Index, Index) { return positions; });
   check_result<T, O>(out, lse, expected, magnitudes_of(c, problem.numbers, largest_position), c.value_gain);
-  if constexpr (!std::is_same_v<Threaded, std::nullptr_t>) {
-    if (!bytes.one_in(3)) return;
-    results.out.clear();
-    results.lse.clear();
-    threaded(arguments);
-    problem.require_inputs_untouched();
-    // But for the sign of NaN, which compilers choose.
-    const auto same = [](double a, double b) { return a == b || (std::isnan(a) && std::isnan(b)); };
-    const auto again = results.out.read(), lse_again = results.lse.read();
-    require(std::equal(out.begin(), out.end(), again.begin(), same) &&
-                std::equal(lse.begin(), lse.end(), lse_again.begin(), same),
-            "threads change the result");
-  }
+  if (!threaded || !bytes.one_in(3)) return;
+  results.out.clear();
+  results.lse.clear();
+  threaded(arguments);
+  problem.require_inputs_untouched();
+  // But for the sign of NaN, which compilers choose.
+  const auto same = [](double a, double b) { return a == b || (std::isnan(a) && std::isnan(b)); };
+  const auto again = results.out.read(), lse_again = results.lse.read();
+  require(std::equal(out.begin(), out.end(), again.begin(), same) &&
+              std::equal(lse.begin(), lse.end(), lse_again.begin(), same),
+          "threads change the result");
 }
 
 }  // namespace dca_fuzz

@@ -1,14 +1,14 @@
 // Policies that choose keys, and settings with which nothing can be made.
-#include "fuzz/operator_calls.hpp"
 #include "fuzz/operator_dense.hpp"
 #include "fuzz/operator_targets.hpp"
+#include "fuzz/own_parts.hpp"
 
 namespace dca_fuzz {
 namespace {
 
 using Chosen = std::vector<dca::ChosenBlocks>;
 using Problem = DenseProblem<float, float, float>;
-using Call = std::function<void(const Arguments<float, float, float>&)>;
+using FloatCall = Call<float, float, float>;
 constexpr double infinity = std::numeric_limits<double>::infinity();
 constexpr double not_a_number = std::numeric_limits<double>::quiet_NaN();
 
@@ -62,9 +62,8 @@ struct Definition {
 void check_skipped(const Problem& problem, const Strided<float>& skipped, const reference::Result& visited,
                    const Definition& definition, const dca_test::Magnitudes& magnitudes) {
   const Sizes& s = problem.c.sizes;
-  const auto exact = answer(
-      problem.c, problem.numbers,
-      problem.c.first_position(s.q_len, s.kv_len), [&](Index, Index) -> const auto& { return definition.all; });
+  const auto exact = answer(problem.c, problem.numbers, problem.c.first_position(s.q_len, s.kv_len),
+                            [&](Index, Index) { return definition.all; });
   const auto bounds = skipped.read();
   const double slack = 4 * dca_test::weight_bound<float>(magnitudes);
   for (std::size_t k = 0; k < bounds.size(); ++k) {
@@ -75,7 +74,7 @@ void check_skipped(const Problem& problem, const Strided<float>& skipped, const 
 }
 
 /// A call with a policy on a problem's own keys and values, or on a cache of them.
-void check_policy(Bytes& bytes, Problem& problem, const Call& call, const Definition& definition, Policy policy) {
+void check_policy(Bytes& bytes, Problem& problem, const FloatCall& call, const Definition& definition, Policy policy) {
   const Case& c = problem.c;
   const Sizes& s = c.sizes;
   Chosen chosen;
@@ -83,7 +82,7 @@ void check_policy(Bytes& bytes, Problem& problem, const Call& call, const Defini
   auto& options = problem.arguments.options;
   if (bytes.one_in(2)) options.skipped = skipped.view();
   options.chosen = &chosen;
-  const bool refused = spoiled(bytes, problem.arguments, call, [&](const std::string& what) {
+  const bool refused = spoiled<float, float, float>(bytes, problem.arguments, call, [&](const std::string& what) {
     problem.require_untouched(what);
     require(skipped.untouched() && chosen.empty(), "a choice is told although the call was refused");
   });
@@ -113,9 +112,9 @@ dca::KeyValueCache<float> cache_of(const dca::DualChunkAttention<float>& attenti
 
 /// A call with a policy on tensors.
 template <class Attention, class Selection>
-Call on_tensors(const Attention& attention, const Selection& selection) {
+FloatCall on_tensors(const Attention& attention, const Selection& selection) {
   return [attention, selection](const Arguments<float, float, float>& x) {
-    attend_selecting(attention, x.query, DenseFloats(x.key, x.value), x.out, x.options, selection);
+    attention(Eigen::DefaultDevice{}, x.query, x.key, x.value, x.out, x.options, selection);
   };
 }
 
@@ -138,7 +137,7 @@ void check_refused_policies(Bytes& bytes, const Problem& problem) {
       policy.trust_in_bound = bytes.pick<double>({-0.1, 1.1, infinity, not_a_number});
   }
   const dca::DualChunkAttention<float> attention(config_of<dca::ChunkLayout>(problem.c, problem.c.chunks));
-  const Call call = on_tensors(attention, policy);
+  const FloatCall call = on_tensors(attention, policy);
   require(refuses([&] { call(problem.arguments); }), "a policy of wrong numbers");
   problem.require_untouched("a policy of wrong numbers");
 }
@@ -171,26 +170,24 @@ void fuzz_selection(Bytes& bytes) {
   const Index n = c.chunks.chunk_size - c.chunks.local_window;
   const Definition dual_chunk{reference::dual_chunk(c.chunks.chunk_size, c.chunks.local_window),
                               [n](Index i, Index j) { return i / n - j / n >= 2; }, 1e4};
-  if constexpr (compiles_all) {
-    if (kind == 1) {
-      const dca::FirstAndRecent ends{.first = bytes.pick<Index>({0, 1, 100}), .recent = budget, .block = block};
-      return check_policy(bytes, problem, on_tensors(attention, ends), dual_chunk, {block, std::nullopt});
-    }
-    if (kind == 2) {
-      const auto cache = cache_of(attention, problem, block);
-      const Call on_cache = [&](const Arguments<float, float, float>& x) {
-        attend_selecting(attention, x.query, cache.view(), x.out, x.options, top);
-      };
-      problem.arguments.key = problem.arguments.value = {};
-      return check_policy(bytes, problem, on_cache, dual_chunk, {block, budget});
-    }
-    if (kind == 3) {
-      const OwnLayout layout = own_layout(bytes);
-      const Definition own{own_positions(layout), [layout](Index i, Index j) { return j < layout.first_near(i); },
-                           1e4 + std::abs(static_cast<double>(layout.shift))};
-      return check_policy(bytes, problem, on_tensors(OwnAttention<float>(config_of(c, layout)), top), own,
-                          {block, budget});
-    }
+  if (kind == 1) {
+    const dca::FirstAndRecent ends{.first = bytes.pick<Index>({0, 1, 100}), .recent = budget, .block = block};
+    return check_policy(bytes, problem, on_tensors(attention, ends), dual_chunk, {block, std::nullopt});
+  }
+  if (kind == 2) {
+    const auto cache = cache_of(attention, problem, block);
+    const FloatCall on_cache = [&](const Arguments<float, float, float>& x) {
+      attention(Eigen::DefaultDevice{}, x.query, cache, x.out, x.options, top);
+    };
+    problem.arguments.key = problem.arguments.value = {};
+    return check_policy(bytes, problem, on_cache, dual_chunk, {block, budget});
+  }
+  if (kind == 3) {
+    const OwnLayout layout = own_layout(bytes);
+    const Definition own{own_positions(layout), [layout](Index i, Index j) { return j < layout.first_near(i); },
+                         1e4 + std::abs(static_cast<double>(layout.shift))};
+    return check_policy(bytes, problem, on_tensors(OwnAttention<float>(config_of(c, layout)), top), own,
+                        {block, budget});
   }
   check_policy(bytes, problem, on_tensors(attention, top), dual_chunk, {block, budget});
 }

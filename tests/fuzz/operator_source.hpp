@@ -1,8 +1,6 @@
 // One call on the keys and values of a source: sequences of different lengths.
 #pragma once
 
-#include <functional>
-
 #include "fuzz/operator_dense.hpp"
 #include "support/attend_source.hpp"
 
@@ -47,12 +45,14 @@ inline Array joined_queries(const std::vector<Sequence>& sequences, const Sizes&
   return {{count, count > 0 ? rows / count : 3, s.heads, s.head_dim}, data};
 }
 
-/// Calls an operator of T on a source and checks the result. `keys_as_read` turns the numbers of a sequence into those
-/// that the source holds, and `positions` are the definition's for these.
-template <class T, class Source, class Call, class Read>
+/// Numbers of sequence k as a source holds them.
+using StoredNumbers = std::function<Numbers(const Sequence& sequence, Index k)>;
+
+/// Calls an operator of T on a source of all sequences, and checks the result; `positions` are the definition's for the
+/// numbers that the source holds.
+template <class T>
 void check_source(Bytes& bytes, const Case& c, const std::vector<Sequence>& sequences, bool ragged,
-                  const Source& source, const Call& call, const Read& keys_as_read,
-                  const reference::PositionMatrix& positions) {
+                  const Call<T, T, T>& call, const StoredNumbers& stored, const reference::PositionMatrix& positions) {
   const Array queries = joined_queries(sequences, c.sizes, ragged);
   Sizes whole = c.sizes;
   whole.batch = queries.shape[0];
@@ -77,28 +77,25 @@ void check_source(Bytes& bytes, const Case& c, const std::vector<Sequence>& sequ
                                {},
                                results.out.view(),
                                {.lse = results.lse.view(), .sink_logits = sinks},
-                               source.kv_heads(),
+                               c.sizes.kv_heads,
                                most_offset,
-                               source.sequences()};
+                               std::ssize(sequences)};
   if (ragged) arguments.options.cu_seqlens = starts;
   const auto require_query_untouched = [&] { require(query.untouched(), "the query has changed"); };
-  const bool refused = spoiled(
-      bytes, arguments, [&](const Arguments<T, T, T>& x) { call(source, x); },
-      [&](const std::string& what) {
-        require_query_untouched();
-        results.require_untouched(what);
-      });
+  const bool refused = spoiled<T, T, T>(bytes, arguments, call, [&](const std::string& what) {
+    require_query_untouched();
+    results.require_untouched(what);
+  });
   if (refused) return;
-  call(source, arguments);
+  call(arguments);
   require_query_untouched();
   results.require_gaps_untouched();
   const auto out = results.out.read(), lse = results.lse.read();
   const Index heads = c.sizes.heads, features = c.sizes.v_head_dim;
   for (std::size_t k = 0; k < sequences.size(); ++k) {
-    const Numbers numbers = keys_as_read(sequences[k], static_cast<Index>(k));
+    const Numbers numbers = stored(sequences[k], static_cast<Index>(k));
     const Sizes& s = sequences[k].sizes;
-    const auto expected = answer(
-        c, numbers, s.kv_len - s.q_len, [&](Index, Index) -> const auto& { return positions; });
+    const auto expected = answer(c, numbers, s.kv_len - s.q_len, [&](Index, Index) { return positions; });
     const auto rows = [&](const std::vector<double>& all, Index width) {
       return std::vector<double>(all.begin() + starts[k] * heads * width, all.begin() + starts[k + 1] * heads * width);
     };

@@ -1,3 +1,4 @@
+// By itself: tests of instruction sets compile it for each.
 #include "support/attend_definition.hpp"
 
 namespace dca_test {

@@ -9,7 +9,7 @@ namespace dca_test {
 template <class K, class Placement = dca::ChunkOffset, class V = K>
 using CacheView = dca::PagedKeyValues<dca::BlockPool<K, Placement, V>>;
 
-/// Calls `attention` on the keys and values of a source. Defined in the attend_source*.cpp files for DualChunkAttention
+/// Calls `attention` on the keys and values of a source. Defined in attend_source.cpp for DualChunkAttention
 /// of T on CacheView<T> and of both devices; and of float, on Eigen::DefaultDevice, for CacheView<Int8, ChunkOffset,
 /// half>, CacheView<Int4, ChunkOffset, bfloat16> and, on both devices, RaggedKeyValues; for CausalAttention<float> on
 /// CacheView<float, AbsolutePosition>. For others include attend_source_definition.hpp.
