@@ -9,9 +9,8 @@ import tempfile
 import unittest
 from unittest import mock
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "bench"))
-import options
-import result_file
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "script"))
+from common import options, result_file
 
 
 class Written(unittest.TestCase):

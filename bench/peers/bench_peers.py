@@ -6,20 +6,21 @@ Before anything is timed the outputs are compared. FLOPs are those of the two pr
 """
 
 import argparse
-import json
 import os
+import pathlib
 import platform
 import sys
 import time
 
 import torch
 
-import options
-import peers_decode
-import result_file
-from peers_decode import DecodeCase, Tokens
-from peers_implementations import TYPES, Case, Inputs, Library, as_tensor, implementations, rotated
-from progress import Progress
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "script"))
+import decode  # noqa: E402
+import prefill  # noqa: E402
+from common import options, result_file  # noqa: E402
+from common.progress import Progress  # noqa: E402
+from decode import DecodeCase, Tokens  # noqa: E402
+from prefill import TYPES, Case, Inputs, Library, as_tensor, rotated  # noqa: E402
 
 PEERS = ("torch", "onnxruntime", "three_calls")
 SETTLE_SECONDS = 0.004  # for the threads of the implementation before to stop spinning
@@ -69,9 +70,9 @@ def runs_of(library, case):
     """Name -> function to time."""
     if case.kind == "decode":
         tokens = Tokens(case)
-        return {name: make(library, case, tokens) for name, make in peers_decode.implementations(case).items()}
+        return {name: make(library, case, tokens) for name, make in decode.implementations(case).items()}
     inputs = Inputs.random(case)
-    return {name: make(case, inputs) for name, make in implementations(library, case.dtype).items()}
+    return {name: make(case, inputs) for name, make in prefill.implementations(library, case.dtype).items()}
 
 
 def pin(threads):
@@ -89,7 +90,7 @@ def check(library):
         for head_dim in (64, 128):
             case = Case(dtype, 1000, head_dim, 2, 1, 384, 64)
             inputs = Inputs.random(case)
-            makers = implementations(library, dtype)
+            makers = prefill.implementations(library, dtype)
             out = {name: as_tensor(make(case, inputs)(), case) for name, make in makers.items()}
             for name, ours in (("torch", "dca_causal"), ("onnxruntime", "dca_causal"), ("three_calls", "dca")):
                 if name not in out:
@@ -97,7 +98,7 @@ def check(library):
                 difference = (out[name] - out[ours]).abs().max().item()
                 print(f"  {dtype:8} D={head_dim:3}: {name} and {ours} differ by at most {difference:.1e}")
                 if not difference < allowed:
-                    sys.exit(f"bench/peers.py: that is more than {allowed}: nothing is timed")
+                    sys.exit(f"bench_peers.py: that is more than {allowed}: nothing is timed")
 
 
 def check_decoding(library):
@@ -106,18 +107,18 @@ def check_decoding(library):
         for heads in (8, 32):
             case = DecodeCase(dtype, dtype, 1000, 128, heads, 8, 1)
             tokens = Tokens(case)
-            runs = {name: make(library, case, tokens) for name, make in peers_decode.implementations(case).items()}
+            runs = {name: make(library, case, tokens) for name, make in decode.implementations(case).items()}
             ours = torch.as_tensor(runs["dca"]()).float()
             tokens.key = rotated(tokens.key, torch.arange(case.length))
             tokens.query = rotated(tokens.query, torch.tensor([case.length - 1]))
-            for name, make in peers_decode.implementations(case).items():
+            for name, make in decode.implementations(case).items():
                 if name == "dca":
                     continue
                 out = torch.as_tensor(make(library, case, tokens)()).float().reshape(ours.shape)
                 difference = (out - ours).abs().max().item()
                 print(f"  {dtype:8} decode, {heads:2} heads: {name} and dca differ by at most {difference:.1e}")
                 if not difference < allowed:
-                    sys.exit(f"bench/peers.py: that is more than {allowed}: nothing is timed")
+                    sys.exit(f"bench_peers.py: that is more than {allowed}: nothing is timed")
 
 
 def sample(run, expected):
@@ -274,14 +275,14 @@ def main():
         progress.add(amount)
     progress.clear()
     # The peak of a core hardly changes: the most of a run is that of all its cases. What memory gives moves.
-    prefill = [case for case in todo if case.kind == "prefill"]
+    prefills = [case for case in todo if case.kind == "prefill"]
     peaks = {case.threads: library.fma_peak(case.threads) for case in todo}
-    peaks |= {case.threads: max(limits[other] for other in prefill if other.threads == case.threads) for case in prefill}
-    limits |= {case: peaks[case.threads] for case in prefill}
+    peaks |= {case.threads: max(limits[other] for other in prefills if other.threads == case.threads) for case in prefills}
+    limits |= {case: peaks[case.threads] for case in prefills}
     if arguments.json:  # before the tables, which may find a full disk
         all_records = [record for case, best in results
                        for record in records(case, best, limits[case], peaks[case.threads])]
-        result_file.write(arguments.json, json.dumps(all_records, indent=1) + "\n")
+        result_file.write_json(arguments.json, all_records)
     of_kind = lambda kind: [(case, best) for case, best in results if case.kind == kind]
     if of_kind("prefill"):
         print_table(of_kind("prefill"), limits)

@@ -1,39 +1,30 @@
-"""Draws what script/bench-peers and dca_bench measured.
+"""Draws what script/bench-peers measured.
 
-    plot.py RESULTS.json OUT_DIR [--sweep SWEEP.json]
+    plot.py RESULTS.json OUT_DIR
 
-RESULTS.json is that of script/bench-peers; SWEEP.json that of
-`dca_bench --benchmark_filter=chunk_sizes --benchmark_out=SWEEP.json --benchmark_out_format=json`.
 Writes, of what is there, speed_1_thread.png (and speed_2_threads.png, ...), share_of_peak.png and decode.png of the
-fewest threads, and chunk_size.png.
+fewest threads.
 """
 
 import argparse
 import json
 import pathlib
+import sys
 
-import matplotlib
-
-matplotlib.use("Agg")
 import matplotlib.pyplot as plt
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator, PercentFormatter
+from matplotlib.ticker import PercentFormatter
 
-# Okabe and Ito's colours: told apart by everyone.
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "script"))
+from common import charts  # noqa: E402
+
+# Label, colour, marker, width of the line.
 IMPLEMENTATIONS = {
-    "dca": ("dca: Dual Chunk Attention", "#d55e00", "o", 2.4),
-    "dca_causal": ("dca: causal attention", "#e69f00", "s", 1.6),
+    "dca": (*charts.DCA, 2.4),
+    "dca_causal": (*charts.DCA_CAUSAL, 1.6),
     "onnxruntime": ("ONNX Runtime: causal attention", "#009e73", "^", 1.6),
     "torch": ("PyTorch: causal attention", "#0072b2", "v", 1.6),
     "three_calls": ("PyTorch: Dual Chunk Attention, three calls a chunk", "#56b4e9", "D", 1.6),
 }
-
-
-def style():
-    plt.rcParams.update({
-        "font.size": 11, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True,
-        "grid.color": "#e4e4e4", "axes.axisbelow": True, "legend.frameon": False, "figure.dpi": 110,
-        "axes.titlesize": 11,
-    })
 
 
 def of_most_heads(results):
@@ -42,25 +33,6 @@ def of_most_heads(results):
     for record in sorted(results, key=lambda record: record["heads"]):
         best[tuple(record[field] for field in ("impl", "dtype", "L", "D", "threads"))] = record
     return best
-
-
-def tokens(value, _=None):
-    return f"{value / 1024:g}k" if value >= 1024 and value % 1024 == 0 else f"{value:g}"
-
-
-def length_axis(axes, lengths):
-    axes.set_xscale("log", base=2)
-    axes.xaxis.set_major_locator(FixedLocator(lengths))
-    axes.xaxis.set_major_formatter(FuncFormatter(tokens))
-    axes.xaxis.set_minor_locator(NullLocator())
-
-
-def save(figure, path, **legend):
-    handles, labels = figure.axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", **legend)
-    figure.savefig(path)
-    plt.close(figure)
-    print(path)
 
 
 def on_threads(count):
@@ -85,14 +57,15 @@ def draw_speed(records, threads, path):
             axes.plot(*zip(*peaks), color="#444444", linestyle=(0, (4, 3)), linewidth=1.2,
                       label="peak of fused multiply-adds in float")
             axes.set_title(f"{dtype}, head_dim {head_dim}")
-            length_axis(axes, sorted({r["L"] for r in chosen.values()}))
+            charts.length_axis(axes, sorted({r["L"] for r in chosen.values()}))
     grid[0][0].set_ylim(bottom=0)
     for axes in grid[-1]:
         axes.set_xlabel("tokens")
     for row in grid:
         row[0].set_ylabel("GFLOP/s")
     figure.suptitle(f"Prefill {on_threads(threads)}", fontsize=13)
-    save(figure, path, ncols=2)
+    charts.legend_below(figure, 2)
+    charts.save(figure, path)
 
 
 def draw_share_of_peak(records, threads, path):
@@ -112,41 +85,15 @@ def draw_share_of_peak(records, threads, path):
             labels = [f"{share:.0%}" for share in shares]
             axes.bar_label(bars, labels, rotation=90, fontsize=9, color="white", padding=-26)
         axes.set_title(f"head_dim {head_dim}")
-        axes.set_xticks(range(len(lengths)), [tokens(length) for length in lengths])
+        axes.set_xticks(range(len(lengths)), [charts.tokens(length) for length in lengths])
         axes.grid(axis="x", visible=False)
         axes.set_xlabel("tokens")
     grid[0][0].set_ylim(0, 1)
     grid[0][0].yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     grid[0][0].set_ylabel("share of the peak")
     figure.suptitle(f"Prefill in float {on_threads(threads)}: share of the machine's multiply-adds", fontsize=13)
-    save(figure, path, ncols=2)
-
-
-def draw_chunk_size(sweep, path):
-    """Milliseconds over chunk_size, beside causal attention of the same length."""
-    points, causal, length = [], None, 0
-    for run in sweep["benchmarks"]:
-        if run.get("run_type") == "aggregate" or "chunk_sizes/" not in run["name"]:
-            continue
-        fields = dict(part.split(":") for part in run["name"].split("/") if ":" in part)
-        length = int(fields["L"])
-        if "dca_causal" in run["name"]:
-            causal = run["real_time"]
-        else:
-            points.append((int(fields["chunk_size"]), run["real_time"]))
-    figure, axes = plt.subplots(figsize=(7.5, 4.4), layout="constrained")
-    label, colour, marker, line_width = IMPLEMENTATIONS["dca"]
-    axes.plot(*zip(*sorted(points)), color=colour, marker=marker, linewidth=line_width, label=label)
-    if causal is not None:
-        axes.axhline(causal, color=IMPLEMENTATIONS["dca_causal"][1], linestyle=(0, (4, 3)),
-                     label=IMPLEMENTATIONS["dca_causal"][0])
-    length_axis(axes, sorted(size for size, _ in points))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda size, _: f"{size:g}"))
-    axes.set_ylim(0, 1.2 * max(milliseconds for _, milliseconds in points))
-    axes.set_xlabel("chunk_size (local_window a sixth of it)")
-    axes.set_ylabel("ms")
-    axes.set_title(f"Prefill of {tokens(length)} tokens over chunk_size", fontsize=13)
-    save(figure, path, ncols=2)
+    charts.legend_below(figure, 2)
+    charts.save(figure, path)
 
 
 DECODERS = [  # impl, kv_type, label
@@ -178,21 +125,18 @@ def draw_decode(records, threads, path):
         axes.set_title(f"{count} heads on {kv_count} kv heads")
         axes.set_xlabel("tokens/s")
         axes.grid(axis="y", visible=False)
-    figure.suptitle(f"Decoding with {tokens(longest)} tokens in the cache, one layer, {on_threads(threads)}, "
+    figure.suptitle(f"Decoding with {charts.tokens(longest)} tokens in the cache, one layer, {on_threads(threads)}, "
                     f"head_dim {chosen[0]['D']}", fontsize=13)
-    figure.savefig(path)
-    plt.close(figure)
-    print(path)
+    charts.save(figure, path)
 
 
 def main():
     parser = argparse.ArgumentParser(description="Draws the results of script/bench-peers.")
     parser.add_argument("results", type=pathlib.Path)
     parser.add_argument("out_dir", type=pathlib.Path)
-    parser.add_argument("--sweep", type=pathlib.Path, help="JSON of dca_bench with the chunk_sizes benchmarks")
     arguments = parser.parse_args()
     arguments.out_dir.mkdir(parents=True, exist_ok=True)
-    style()
+    charts.style()
     results = json.loads(arguments.results.read_text())
     records = of_most_heads([record for record in results if record["name"].startswith("prefill")])
     for threads in sorted({key[4] for key in records}):
@@ -203,8 +147,6 @@ def main():
     decoding = [record for record in results if record["name"].startswith("decode")]
     if decoding:
         draw_decode(decoding, fewest, arguments.out_dir / "decode.png")
-    if arguments.sweep:
-        draw_chunk_size(json.loads(arguments.sweep.read_text()), arguments.out_dir / "chunk_size.png")
 
 
 if __name__ == "__main__":

@@ -14,11 +14,11 @@ import subprocess
 import sys
 import time
 
-import evaluate_plan
-import evaluate_results
-import options
-import result_file
-from progress import Progress
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[3] / "script"))
+import plan  # noqa: E402
+import results  # noqa: E402
+from common import options, result_file  # noqa: E402
+from common.progress import Progress  # noqa: E402
 
 MINUTES = {"full": 117, "quick": 9, "headline": 58}
 
@@ -46,7 +46,7 @@ class Runner:
             self._call([arguments[0], "--model", self._model, *arguments[1:], "--json", str(unfinished)], tick)
         result = json.loads(unfinished.read_text())
         result["wall_seconds"] = max(time.monotonic() - start, result.get("seconds", 0.0))
-        result_file.write(self.path(name), json.dumps(result) + "\n")
+        result_file.write_json(self.path(name), result, indent=None)
         unfinished.unlink()
         return result
 
@@ -65,7 +65,7 @@ class Runner:
                 process.terminate()
                 raise
         if process.returncode != 0:
-            sys.exit(f"\nbench/evaluate.py: {' '.join(command)}\n{output}")
+            sys.exit(f"\nevaluate.py: {' '.join(command)}\n{output}")
 
 
 def name_of(path):
@@ -80,8 +80,8 @@ def check_inputs(out, model, text):
               "text_sha256": digest(text)}
     known = out / "inputs.json"
     if known.exists() and json.loads(known.read_text()) != inputs:
-        sys.exit(f"bench/evaluate.py: {out} has results of another model or text; give another folder with --json")
-    result_file.write(known, json.dumps(inputs, indent=1) + "\n")
+        sys.exit(f"evaluate.py: {out} has results of another model or text; give another folder with --json")
+    result_file.write_json(known, inputs)
 
 
 def calibrate(runner, text):
@@ -90,13 +90,13 @@ def calibrate(runner, text):
     for tokens in (1024, 8192):
         arguments = ["ppl", "--text", text, "--tokens", str(tokens), "--attention", "rope"]
         runs.append(runner.measure(f"calibration-{tokens}", arguments))
-    return evaluate_plan.Speed(*runs), runs[1]
+    return plan.Speed(*runs), runs[1]
 
 
 def print_plan(chosen, cut, short, runner, speed):
     print(f"\n{'part':36} {'measurements':>12} {'there':>6} {'minutes':>8}")
     total = 0.0
-    for part, title in evaluate_plan.PARTS.items():
+    for part, title in plan.PARTS.items():
         of_part = [one for one in chosen if one.part == part]
         if not of_part:
             continue
@@ -121,10 +121,10 @@ def planned(out, mode, minutes, measurements, cost_of, text_tokens):
     if names.get("minutes") == minutes:
         pick = lambda key: [one for one in measurements if one.name in names[key]]
         return pick("chosen"), pick("cut"), pick("short")
-    plan = evaluate_plan.choose(measurements, cost_of, 60 * minutes, text_tokens)
-    names = {key: [one.name for one in ones] for key, ones in zip(("chosen", "cut", "short"), plan)}
-    result_file.write(path, json.dumps({"minutes": minutes, **names}, indent=1) + "\n")
-    return plan
+    chosen, cut, short = plan.choose(measurements, cost_of, 60 * minutes, text_tokens)
+    names = {key: [one.name for one in ones] for key, ones in (("chosen", chosen), ("cut", cut), ("short", short))}
+    result_file.write_json(path, {"minutes": minutes, **names})
+    return chosen, cut, short
 
 
 def measure_all(chosen, runner, speed, minutes):
@@ -149,14 +149,14 @@ def measure_all(chosen, runner, speed, minutes):
 
 
 def report(out, window, measured, runner):
-    records = evaluate_results.collect(out, window, measured, runner)
-    print(evaluate_results.write(out, records))
+    records = results.collect(out, window, measured, runner)
+    print(results.write(out, records))
     try:
-        import evaluate_pictures
+        import pictures
     except ModuleNotFoundError as missing:
         print(f"no pictures: {missing}")
         return
-    evaluate_pictures.draw(out, records)
+    pictures.draw(out, records)
 
 
 def stop(*_):
@@ -181,26 +181,26 @@ def main():
     check_inputs(arguments.out, arguments.model, arguments.text)
     runner = Runner(arguments.program, arguments.model, arguments.out / "measurements")
     speed, calibration = calibrate(runner, arguments.text)
-    measurements = evaluate_plan.CATALOGUES[mode](calibration["trained_window"], arguments.text, speed)
+    measurements = plan.CATALOGUES[mode](calibration["trained_window"], arguments.text, speed)
     cost_of = lambda one: speed.seconds(one.work) if runner.result(one.name) is None else 0.0
-    plan = planned(arguments.out, mode, minutes, measurements, cost_of, calibration["text_tokens"])
+    chosen, cut, short = planned(arguments.out, mode, minutes, measurements, cost_of, calibration["text_tokens"])
     print(f"{name_of(arguments.model)}, trained on {calibration['trained_window']} tokens;"
           f" {calibration['threads']} threads, {calibration['instruction_set']}")
-    print_plan(*plan, runner, speed)
+    print_plan(chosen, cut, short, runner, speed)
     print("\nmeasured:")
     stopped = False
     try:
-        left = measure_all(plan[0], runner, speed, minutes)
+        left = measure_all(chosen, runner, speed, minutes)
         if left:
             print("\nleft out, for the machine was slower than estimated; the same command goes on with them:")
             for one in left:
                 print(f"  {one.title}")
     except KeyboardInterrupt:
         stopped = True
-    measured = [one for one in plan[0] if runner.result(one.name) is not None]
+    measured = [one for one in chosen if runner.result(one.name) is not None]
     report(arguments.out, calibration["trained_window"], measured, runner)
     if stopped:
-        sys.exit(f"\nstopped after {len(measured)} of {len(plan[0])} measurements; the same command goes on")
+        sys.exit(f"\nstopped after {len(measured)} of {len(chosen)} measurements; the same command goes on")
 
 
 if __name__ == "__main__":

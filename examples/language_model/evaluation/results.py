@@ -1,10 +1,9 @@
 """From the measurements of script/evaluate to a JSON file and a table for each part."""
 
-import json
 import math
 
-import evaluate_plan
-import result_file
+from common import result_file
+from plan import PARTS
 
 ORDER = ("dca", "dca+ntk", "dca+yarn", "dca+top", "rope", "linear", "ntk", "yarn", "self-extend", "streaming",
          "control", "intra", "intra+inter")
@@ -72,7 +71,7 @@ def place(trial):
 
 def collect(out, window, chosen, runner):
     """Part -> records. The ablation shows the whole of Dual Chunk Attention beside its parts, from the other parts."""
-    records = {part: [] for part in evaluate_plan.PARTS}
+    records = {part: [] for part in PARTS}
     controls = {one.part: runner.result(one.name) for one in chosen if one.attention == "control"}
     controls.setdefault("ablation", controls.get("perplexity"))
     for one in chosen:
@@ -80,7 +79,7 @@ def collect(out, window, chosen, runner):
         if one.part == "tune":
             records["tune"] = result["tried"]
             config = {"dual_chunk_attention_config": result["dual_chunk_attention_config"]}
-            result_file.write(out / "dual_chunk_attention_config.json", json.dumps(config, indent=2) + "\n")
+            result_file.write_json(out / "dual_chunk_attention_config.json", config)
         elif one.arguments[0] == "ppl":
             control = controls.get(one.part)
             records[one.part].append(perplexity_record(one, control if one.attention == "control" else result, control))
@@ -189,10 +188,10 @@ def table(part, records):
 def write(out, records):
     """Writes the JSON and the table of each part; all the tables."""
     texts = []
-    for part, title in evaluate_plan.PARTS.items():
+    for part, title in PARTS.items():
         if not records[part]:
             continue
-        result_file.write(out / f"{part}.json", json.dumps(records[part], indent=1) + "\n")
+        result_file.write_json(out / f"{part}.json", records[part])
         text = f"{title}\n\n{table(part, records[part])}\n"
         result_file.write(out / f"{part}.txt", text)
         texts.append(text)

@@ -7,18 +7,18 @@ error is the norm of the difference over the norm of the exact output.
 
 import argparse
 import ctypes
-import io
-import json
 import os
 import pathlib
+import sys
 
+import matplotlib.pyplot as plt
 import numpy
 import torch
 
-import options
-import result_file
-from peers_implementations import THETA, Library, Prefill, rotated
-from progress import Progress
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "script"))
+from common import charts, options, result_file  # noqa: E402
+from common.progress import Progress  # noqa: E402
+from prefill import THETA, Library, Prefill, rotated  # noqa: E402
 
 PACKED, STREAMED = 64, 8  # query rows
 PICTURES = ("png", "svg", "pdf")
@@ -175,23 +175,14 @@ def print_tables(results):
         print(f"{name:24}{by_norm[kv_type, 0.0]:12.2e}{by_norm[kv_type, 605.0]:20.2e}")
 
 
-def picture_format(path):
-    return pathlib.Path(path).suffix[1:].lower()
-
-
 def picture_file(path):
     """For argparse: a picture that can be drawn and written."""
-    if picture_format(path) not in PICTURES:
+    if charts.picture_format(path) not in PICTURES:
         raise argparse.ArgumentTypeError(f"{path!r}: its name must end in one of .{', .'.join(PICTURES)}")
     return options.output_file(path)
 
 
 def draw(results, path):
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
     names = list(dict.fromkeys(row["sweep"] for row in results["float"]))
     figure, axes = plt.subplots(1, len(names), figsize=(3.3 * len(names), 3.4), sharey=True, layout="constrained")
     for axis, name in zip(axes, names):
@@ -209,9 +200,7 @@ def draw(results, path):
     axes[0].set_ylabel("error of the output, relative")
     axes[0].legend(fontsize="small")
     figure.suptitle("Attention in float against long double")
-    picture = io.BytesIO()
-    figure.savefig(picture, format=picture_format(path), dpi=130)
-    result_file.write(path, picture.getvalue())
+    charts.save(figure, path, dpi=130)
 
 
 def main():
@@ -223,7 +212,7 @@ def main():
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     results = measure(Library(os.path.abspath(arguments.library)), arguments.quick)
-    result_file.write(arguments.json, json.dumps(results, indent=1) + "\n")
+    result_file.write_json(arguments.json, results)
     draw(results, arguments.picture)
     print_tables(results)  # after the files, for it may find a full disk
 

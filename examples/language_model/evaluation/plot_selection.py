@@ -1,67 +1,22 @@
-"""Draws what choosing among the keys of distant chunks costs and what it loses.
+"""Draws what choosing among the keys of distant chunks loses.
 
-    plot_selection.py OUT_DIR [--speed SPEED.json] [--quality FILE.json ...] [--chosen FILE.json [--layer L] [--head H]]
+    plot_selection.py OUT_DIR [--quality FILE.json ...] [--chosen FILE.json [--layer L] [--head H]]
 
-SPEED.json is that of `dca_bench --benchmark_filter=selection/ --benchmark_out=SPEED.json --benchmark_out_format=json`;
-the others are written by `dca_lm ppl --json` and `dca_lm passkey --json` with and without --inter, CHOSEN with --chosen.
-Writes selection_time.png, selection_quality.png and selection_blocks.png.
+The files are written by `dca_lm ppl --json` and `dca_lm passkey --json` with and without --inter, that of --chosen with
+--chosen. Writes selection_quality.png and selection_blocks.png.
 """
 
 import argparse
 import json
-import math
 import pathlib
 import sys
 
-import matplotlib
-
-matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy
 from matplotlib.patches import Patch
 
-from plot import length_axis, style
-
-POLICIES = {
-    "all": ("all keys (exact)", "#d55e00", "o"),
-    "recent": ("FirstAndRecent, 2048 keys", "#009e73", "^"),
-    "top": ("TopBlocks, 2048 keys", "#0072b2", "s"),
-}
-
-
-def slope(points):
-    """Of the last two doublings, in log-log."""
-    (first, start), (last, end) = points[-3], points[-1]
-    return math.log(end / start) / math.log(last / first)
-
-
-def draw_time(path, speed):
-    figure, panels = plt.subplots(1, 2, figsize=(9.5, 4.2), layout="constrained")
-    for axes, kind, title in zip(panels, ("prefill", "decode"), ("Prefill of one head, head_dim 64, s",
-                                                                 "Decoding a token, 8 heads on 2, ms")):
-        lengths = set()
-        for policy, (label, colour, marker) in POLICIES.items():
-            points = {}
-            for run in speed["benchmarks"]:
-                parts = run["name"].split("/")
-                if parts[:3] == ["selection", kind, policy] and run.get("run_type") != "aggregate":
-                    length = int(parts[3].split(":")[1])
-                    points[length] = min(points.get(length, math.inf), run["real_time"])
-            line = sorted(points.items())
-            if len(line) < 3:
-                continue
-            lengths |= points.keys()
-            unit = 1e-3 if kind == "prefill" else 1
-            axes.plot([x for x, _ in line], [y * unit for _, y in line], color=colour, marker=marker,
-                      label=f"{label}, slope {slope(line):.2f}")
-        axes.set_yscale("log")
-        axes.set_ylim(top=10 * axes.get_ylim()[1])  # for the legend
-        length_axis(axes, sorted(lengths))
-        axes.set_title(title)
-        axes.set_xlabel("tokens")
-        axes.legend()
-    figure.savefig(path)
-    print(path)
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[3] / "script"))
+from common import charts  # noqa: E402
 
 
 def budget_of(result):
@@ -81,24 +36,23 @@ def draw_quality(path, results):
         if not runs:
             continue
         for policy in ("recent", "top"):
-            label, colour, marker = POLICIES[policy]
+            label, colour, marker = charts.DISTANT_KEYS[policy]
             line = sorted((budget_of(r)[1], value(r)) for r in runs if budget_of(r)[0] == policy)
             axes.plot(*zip(*line), color=colour, marker=marker, label=label.split(",")[0])
         exact = [value(r) for r in runs if budget_of(r)[0] == "all"]
         if exact:
-            axes.axhline(exact[0], color=POLICIES["all"][1], linestyle=(0, (4, 3)), label=POLICIES["all"][0])
+            axes.axhline(exact[0], color=charts.DISTANT_KEYS["all"][1], linestyle=(0, (4, 3)), label=charts.DISTANT_KEYS["all"][0])
         axes.set_title(f"{name}, {runs[0]['tokens']} tokens")
         axes.set_xlabel("keys of distant chunks visited")
         axes.legend()
     panels[1].set_ylim(-0.05, 1.05)
-    figure.savefig(path)
-    print(path)
+    charts.save(figure, path)
 
 
 def draw_blocks(path, result, layer, head):
     chosen = [r for r in result["chosen"] if r["layer"] == layer and r["kv_head"] == head]
     if not chosen:
-        sys.exit(f"bench/plot_selection.py: --layer {layer} --head {head}; the file has no choices of that")
+        sys.exit(f"plot_selection.py: --layer {layer} --head {head}; the file has no choices of that")
     block, tokens = 128, result["tokens"]
     chunk_len = result["chunk_size"] - result["local_window"]
     size = -(-tokens // block)
@@ -122,23 +76,19 @@ def draw_blocks(path, result, layer, head):
         Patch(facecolor=near, label="own chunk and the one before: all"),
         Patch(facecolor=visited, label="distant chunks: visited"),
         Patch(facecolor=skipped, edgecolor="#bbbbbb", label="distant chunks: skipped")])
-    figure.savefig(path)
-    print(path)
+    charts.save(figure, path)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=pathlib.Path)
-    parser.add_argument("--speed", type=pathlib.Path)
     parser.add_argument("--quality", type=pathlib.Path, nargs="+", default=[])
     parser.add_argument("--chosen", type=pathlib.Path)
     parser.add_argument("--layer", type=int, default=0)
     parser.add_argument("--head", type=int, default=0)
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
-    style()
-    if arguments.speed:
-        draw_time(arguments.out / "selection_time.png", json.loads(arguments.speed.read_text()))
+    charts.style()
     if arguments.quality:
         draw_quality(arguments.out / "selection_quality.png", [json.loads(p.read_text()) for p in arguments.quality])
     if arguments.chosen:

@@ -78,7 +78,7 @@ def heads_first(x):
 
 
 class Prefill(ctypes.Structure):
-    """The structure of the same name in peers_library.cpp."""
+    """The structure of the same name in library.cpp."""
 
     _fields_ = [(name, ctypes.c_void_p) for name in ("query", "key", "value", "out")] + [
         (name, ctypes.c_int64)

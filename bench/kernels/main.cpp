@@ -1,5 +1,5 @@
 // dca_bench: the speed of this library by itself. `--benchmark_filter=REGEX` chooses, `--benchmark_format=json` prints
-// for programs; bench/plot.py draws the chunk_sizes sweep.
+// for programs; plot.py draws the benchmarks chunk_sizes and selection.
 #include <cstdio>
 #include <iostream>
 

@@ -1,13 +1,10 @@
 """Draws the parts of script/evaluate, each as PART.png."""
 
-import matplotlib
-
-matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.ticker import NullLocator
 
-from evaluate_results import by_order, score
-from plot import style, tokens
+from common.charts import save, style, tokens
+from results import by_order, score
 
 # Okabe and Ito's colours, and their darker relatives: told apart by everyone together with the markers.
 METHODS = {
@@ -19,12 +16,6 @@ METHODS = {
     "streaming": ("StreamingLLM", "#cc79a7", ">"), "control": ("control: plain RoPE within its window", "#000000", "_"),
     "intra": ("intra", "#cc79a7", "v"), "intra+inter": ("intra + inter", "#0072b2", "^"),
 }
-
-
-def save(figure, path):
-    figure.savefig(path)
-    plt.close(figure)
-    print(path)
 
 
 def draw_lines(axes, records):

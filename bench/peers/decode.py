@@ -1,4 +1,4 @@
-"""One token against a cache, three ways behind one interface, as in peers_implementations.py.
+"""One token against a cache, three ways behind one interface, as in prefill.py.
 
     dca           Dual Chunk Attention of this library over its own cache, stored as the case's kv_type
     torch         scaled_dot_product_attention of one query, enable_gqa for grouped heads; RoPE done beforehand
@@ -14,7 +14,7 @@ import onnxruntime
 import torch
 from onnx import TensorProto, helper
 
-from peers_implementations import TYPES, Prefill, session_options
+from prefill import TYPES, Prefill, session_options
 
 
 @dataclasses.dataclass(frozen=True)

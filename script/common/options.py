@@ -4,7 +4,7 @@ import argparse
 import math
 import os
 
-import result_file
+from common import result_file
 
 
 def output_file(path):

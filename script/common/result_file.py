@@ -1,5 +1,6 @@
 """Files of results: known to be writable before the work, whole or untouched after it."""
 
+import json
 import os
 import pathlib
 import stat
@@ -39,6 +40,10 @@ def write(path, content):
     except BaseException:
         pathlib.Path(beside).unlink(missing_ok=True)
         raise
+
+
+def write_json(path, value, indent=1):
+    write(path, json.dumps(value, indent=indent) + "\n")
 
 
 def _place(path):
