@@ -6,7 +6,6 @@ error is the norm of the difference over the norm of the exact output.
 """
 
 import argparse
-import ctypes
 import os
 import pathlib
 import sys
@@ -18,7 +17,8 @@ import torch
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "script"))
 from common import charts, options, result_file  # noqa: E402
 from common.progress import Progress  # noqa: E402
-from prefill import THETA, Library, Prefill, rotated  # noqa: E402
+from library import Cache, Library  # noqa: E402
+from prefill import THETA, rotated  # noqa: E402
 
 PACKED, STREAMED = 64, 8  # query rows
 PICTURES = ("png", "svg", "pdf")
@@ -73,16 +73,8 @@ def ours(library, problem, kv_type, rows, chunk_size, local_window):
     """This library's output [rows, head_dim], from a cache that stores as kv_type."""
     dtype = torch.bfloat16 if kv_type == "bfloat16" else torch.float32
     key, value, query = (x.to(dtype).contiguous() for x in (problem.key, problem.value, problem.query[:, :rows]))
-    tokens = Prefill(None, key.data_ptr(), value.data_ptr(), None, problem.length, rows, 1, problem.head_dim, chunk_size,
-                     local_window, dtype == torch.bfloat16, 1)
-    cache = library.make_decoding(ctypes.byref(tokens), kv_type.encode())
-    if not cache:
-        raise RuntimeError(f"no cache of {kv_type}")
     out = torch.empty_like(query)
-    error = library.decode(cache, query.data_ptr(), out.data_ptr(), rows, 1)
-    library.end_decoding(cache)
-    if error is not None:
-        raise RuntimeError(error.decode())
+    Cache(library, key, value, kv_type, rows, (chunk_size, local_window), threads=1).attend(query, out)
     return out[0].float().numpy()
 
 

@@ -20,7 +20,8 @@ import prefill  # noqa: E402
 from common import options, result_file  # noqa: E402
 from common.progress import Progress  # noqa: E402
 from decode import DecodeCase, Tokens  # noqa: E402
-from prefill import TYPES, Case, Inputs, Library, as_tensor, rotated  # noqa: E402
+from library import Library  # noqa: E402
+from prefill import TYPES, Case, Inputs, as_tensor, rotated  # noqa: E402
 
 PEERS = ("torch", "onnxruntime", "three_calls")
 SETTLE_SECONDS = 0.004  # for the threads of the implementation before to stop spinning

@@ -5,16 +5,14 @@
     onnxruntime   GroupQueryAttention with a past, which it shares with its present: nothing is copied; float only
 """
 
-import ctypes
 import dataclasses
 
 import numpy
-import onnx
-import onnxruntime
 import torch
-from onnx import TensorProto, helper
 
-from prefill import TYPES, Prefill, session_options
+from group_query import bound, group_query_session, lengths
+from library import Cache
+from prefill import TYPES
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,34 +56,14 @@ class Tokens:
         self.query = draw(1, case.heads, case.head_dim)
 
 
-class Decoding:
-    """A cache of this library."""
-
-    def __init__(self, library, case, tokens):
-        self._library = library
-        call = Prefill(None, tokens.key.data_ptr(), tokens.value.data_ptr(), None, case.length, case.heads, case.kv_heads,
-                       case.head_dim, 6144, 1024, case.dtype == "bfloat16", case.threads)
-        self._handle = library.make_decoding(ctypes.byref(call), case.kv_type.encode())
-        if not self._handle:
-            raise RuntimeError(f"no cache for {case}")
-        if library.decoding_bytes(self._handle) != case.stored_bytes:
-            raise RuntimeError(f"{library.decoding_bytes(self._handle)} bytes in the cache of {case}")
-
-    def step(self, query, out, case):
-        error = self._library.decode(self._handle, query.data_ptr(), out.data_ptr(), case.heads, case.threads)
-        if error is not None:
-            raise RuntimeError(error.decode())
-
-    def __del__(self):
-        if getattr(self, "_handle", None):
-            self._library.end_decoding(self._handle)
-
-
 def make_dca(library, case, tokens):
-    decoding, out = Decoding(library, case, tokens), torch.empty_like(tokens.query)
+    cache = Cache(library, tokens.key, tokens.value, case.kv_type, case.heads, (6144, 1024), case.threads)
+    if cache.bytes != case.stored_bytes:
+        raise RuntimeError(f"{cache.bytes} bytes in the cache of {case}")
+    out = torch.empty_like(tokens.query)
 
     def run():
-        decoding.step(tokens.query, out, case)
+        cache.attend(tokens.query, out)
         return out
 
     return run
@@ -102,49 +80,19 @@ def make_torch(library, case, tokens):
     return run
 
 
-def decode_session(case):
-    """An ONNX Runtime session of one GroupQueryAttention with a past of case.length tokens, RoPE done beforehand."""
-    heads, kv_heads, head_dim = case.heads, case.kv_heads, case.head_dim
-    past = [1, kv_heads, case.length, head_dim]
-    inputs = {"query": [1, 1, heads * head_dim], "key": [1, 1, kv_heads * head_dim], "value": [1, 1, kv_heads * head_dim],
-              "past_key": past, "past_value": past}
-    outputs = {"out": [1, 1, heads * head_dim], "present_key": past, "present_value": past}
-    node = helper.make_node(
-        "GroupQueryAttention", ["query", "key", "value", "past_key", "past_value", "seqlens_k", "total_sequence_length"],
-        list(outputs), domain="com.microsoft", num_heads=heads, kv_num_heads=kv_heads)
-    typed = lambda names: [helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in names.items()]
-    lengths = [helper.make_tensor_value_info("seqlens_k", TensorProto.INT32, [1]),
-               helper.make_tensor_value_info("total_sequence_length", TensorProto.INT32, [])]
-    graph = helper.make_graph([node], "decode", typed(inputs) + lengths, typed(outputs))
-    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("com.microsoft", 1)]
-    model = helper.make_model(graph, opset_imports=opsets, ir_version=10)
-    return onnxruntime.InferenceSession(model.SerializeToString(), session_options(case.threads),
-                                        providers=["CPUExecutionProvider"])
-
-
 def make_onnxruntime(library, case, tokens):
-    session = decode_session(case)
     flat = lambda x: numpy.ascontiguousarray(x.numpy().reshape(1, 1, -1))
     heads_first = lambda x: numpy.ascontiguousarray(x.numpy().transpose(1, 0, 2)[None])
-    arrays = {"query": flat(tokens.query), "key": flat(tokens.key[-1]), "value": flat(tokens.value[-1]),
-              "past_key": heads_first(tokens.key), "past_value": heads_first(tokens.value),
-              "seqlens_k": numpy.array([case.length - 1], numpy.int32),
-              "total_sequence_length": numpy.array(case.length, numpy.int32)}
-    out = numpy.zeros((1, 1, case.heads * case.head_dim), numpy.float32)
-    # The values share the arrays' memory, and a binding keeps neither alive: the function does.
-    values = {name: onnxruntime.OrtValue.ortvalue_from_numpy(array) for name, array in {**arrays, "out": out}.items()}
-    binding = session.io_binding()
-    for name in arrays:
-        binding.bind_ortvalue_input(name, values[name])
-    binding.bind_ortvalue_output("out", values["out"])
-    binding.bind_ortvalue_output("present_key", values["past_key"])
-    binding.bind_ortvalue_output("present_value", values["past_value"])
-
-    def run(_keep=(arrays, values)):
-        session.run_with_iobinding(binding)
-        return out
-
-    return run
+    inputs = {"query": flat(tokens.query), "key": flat(tokens.key[-1]), "value": flat(tokens.value[-1]),
+              "past_key": heads_first(tokens.key), "past_value": heads_first(tokens.value)}
+    past = inputs["past_key"].shape
+    width, kv_width = case.heads * case.head_dim, case.kv_heads * case.head_dim
+    session = group_query_session(
+        {"query": [1, 1, width], "key": [1, 1, kv_width], "value": [1, 1, kv_width], "past_key": past, "past_value": past},
+        {"out": [1, 1, width], "present_key": past, "present_value": past}, case.heads, case.kv_heads, case.threads)
+    out = numpy.zeros((1, 1, width), numpy.float32)
+    outputs = {"out": out, "present_key": inputs["past_key"], "present_value": inputs["past_value"]}
+    return bound(session, {**inputs, **lengths(case.length)}, outputs)
 
 
 def implementations(case):

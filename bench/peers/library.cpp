@@ -1,4 +1,4 @@
-// What prefill.py loads: this library behind a C interface, and the machine's limits.
+// What library.py loads: this library behind a C interface, and the machine's limits.
 #define EIGEN_USE_THREADS
 #include <cstdint>
 #include <dca/dca.hpp>
@@ -11,7 +11,7 @@
 namespace {
 
 /// Queries and out [length, heads, head_dim], keys and values [length, kv_heads, head_dim], dense. The fields are those
-/// of the structure of the same name in prefill.py.
+/// of the structure of the same name in library.py.
 struct Prefill {
   const void* query;
   const void* key;
