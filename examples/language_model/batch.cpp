@@ -4,7 +4,7 @@
 #include <chrono>
 #include <limits>
 
-#include "error.hpp"
+#include "messages.hpp"
 
 namespace dca_lm {
 namespace {
@@ -13,10 +13,18 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
+std::string name_of(std::size_t prompt, const BatchOptions& options) {
+  return options.names.empty() ? "prompt " + std::to_string(prompt + 1) : options.names[prompt];
+}
+
 void check(std::span<const std::vector<Token>> prompts, const BatchOptions& options) {
   if (prompts.empty()) throw Error("no prompts; there must be at least one");
+  if (!options.names.empty() && options.names.size() != prompts.size()) {
+    throw Error(std::to_string(options.names.size()) + " names; there are " + std::to_string(prompts.size()) +
+                " prompts");
+  }
   for (std::size_t k = 0; k < prompts.size(); ++k) {
-    if (prompts[k].empty()) throw Error("prompt " + std::to_string(k + 1) + " is empty; it needs at least one token");
+    if (prompts[k].empty()) throw Error(printable(name_of(k, options)) + " is empty; it needs at least one token");
   }
   if (options.tokens < 1) throw Error("--tokens " + std::to_string(options.tokens) + "; must be at least 1");
   if (options.prefill_chunk < 1) {
@@ -54,7 +62,7 @@ class Schedule {
     free_ = size.tokens / size.block_size;
     for (std::size_t k = 0; k < prompts.size(); ++k) {
       if (needs(k) > free_) {
-        throw Error("prompt " + std::to_string(k + 1) + " needs " + std::to_string(needs(k)) + " blocks of " +
+        throw Error(printable(name_of(k, options)) + " needs " + std::to_string(needs(k)) + " blocks of " +
                     std::to_string(block_size_) + " tokens; there are " + std::to_string(free_));
       }
     }
@@ -152,8 +160,8 @@ BatchRun run_batch(Session& session, const CacheSize& size, std::span<const std:
       for (std::size_t r = 0; r < rows.size(); ++r) chosen.row(static_cast<Index>(r)) = hidden.row(rows[r]);
       const auto name = [&](Index row) {
         const Index sequence = pieces[static_cast<std::size_t>(rows[static_cast<std::size_t>(row)])].sequence;
-        return "position " + std::to_string(session.length(sequence) - 1) + " of prompt " +
-               std::to_string(sequence + 1);
+        return "position " + std::to_string(session.length(sequence) - 1) + " of " +
+               printable(name_of(static_cast<std::size_t>(sequence), options));
       };
       const Matrix logits = session.model().logits(session.device(), chosen, name);
       for (std::size_t r = 0; r < rows.size(); ++r) {
@@ -174,7 +182,8 @@ BatchRun run_one_by_one(const LlamaModel& model, const Attention& attention, con
   BatchRun run;
   const auto all_reads = static_cast<double>(reads_of_all(prompts, options));
   Index before = 0;  // reads of the prompts before
-  for (const std::vector<Token>& prompt : prompts) {
+  for (std::size_t k = 0; k < prompts.size(); ++k) {
+    const std::vector<Token>& prompt = prompts[k];
     Session session(model, attention, device, {.tokens = static_cast<Index>(prompt.size()) + options.tokens}, type);
     Continuation& continuation = run.continuations.emplace_back();
     const Index pieces = pieces_of(prompt, options);
@@ -182,13 +191,15 @@ BatchRun run_one_by_one(const LlamaModel& model, const Attention& attention, con
       if (progress) progress((static_cast<double>(before) + reads) / all_reads);
     };
     const auto start = std::chrono::steady_clock::now();
-    const Generation generation = generate(
-        session, prompt, {.tokens = options.tokens, .prefill_chunk = options.prefill_chunk, .ends = options.ends},
-        [&](Token, const Eigen::Ref<const Eigen::RowVectorXf>& logits) {
-          continuation.gaps.push_back(top_gap(logits));
-          show(static_cast<double>(pieces) + static_cast<double>(continuation.gaps.size()) - 1);
-        },
-        [&](double share) { show(share * static_cast<double>(pieces)); });
+    const Generation generation = naming(name_of(k, options), [&] {
+      return generate(
+          session, prompt, {.tokens = options.tokens, .prefill_chunk = options.prefill_chunk, .ends = options.ends},
+          [&](Token, const Eigen::Ref<const Eigen::RowVectorXf>& logits) {
+            continuation.gaps.push_back(top_gap(logits));
+            show(static_cast<double>(pieces) + static_cast<double>(continuation.gaps.size()) - 1);
+          },
+          [&](double share) { show(share * static_cast<double>(pieces)); });
+    });
     run.seconds += seconds_since(start);
     run.steps += generation.decoded + pieces;
     continuation.tokens = generation.tokens;

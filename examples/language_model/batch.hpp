@@ -1,6 +1,8 @@
 // Several prompts continued side by side, on one paged cache.
 #pragma once
 
+#include <string>
+
 #include "generation.hpp"
 
 namespace dca_lm {
@@ -15,6 +17,8 @@ struct BatchOptions {
   Index tokens;                  // to generate for each prompt, at most
   Index prefill_chunk;           // prompts are read in pieces of so many tokens
   std::vector<Token> ends = {};  // as in GenerationOptions
+  /// What errors call the prompts, one for each; "prompt 1" and so on where there are none.
+  std::vector<std::string> names = {};
 };
 
 struct BatchRun {

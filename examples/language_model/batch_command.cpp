@@ -26,6 +26,14 @@ Prompts read_prompts(const std::vector<std::string>& paths, const Run& run) {
   return prompts;
 }
 
+/// What errors call the prompts: their numbers, as in the table, and their files.
+std::vector<std::string> names_of(const std::vector<std::string>& paths) {
+  std::vector<std::string> names;
+  for (const std::string& path : paths)
+    names.push_back("prompt " + std::to_string(names.size() + 1) + " (" + path + ")");
+  return names;
+}
+
 Index generated(const BatchRun& run) {
   return std::accumulate(
       run.continuations.begin(), run.continuations.end(), Index{0},
@@ -98,7 +106,7 @@ int run_batch_command(BatchCommandOptions& options) {
   const Attention attention = run.attention(common, static_cast<Index>(longest) + common.tokens);
   const CacheSize size = cache_size(options, prompts);
   const KvType type = kv_type_of(common.kv_type);
-  const BatchOptions how{common.tokens, options.prefill_chunk, run.tokenizer.ends()};
+  const BatchOptions how{common.tokens, options.prefill_chunk, run.tokenizer.ends(), names_of(options.prompt_files)};
   Session session(run.model, attention, run.device, size, type);
   const BatchRun batched = [&] {
     const Progress progress("batch");

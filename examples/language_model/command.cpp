@@ -123,8 +123,8 @@ Run::Run(const CommonOptions& options)
       pool(granted_threads(options.threads)),
       device(&pool, options.threads),
       file(path),
-      tokenizer(naming_file(path, [&] { return Tokenizer(file); })),
-      model(naming_file(path, [&] { return LlamaModel(file, device); })) {}
+      tokenizer(naming(path, [&] { return Tokenizer(file); })),
+      model(naming(path, [&] { return LlamaModel(file, device); })) {}
 
 Attention Run::attention(CommonOptions& options, Index text_tokens) const {
   const ModelRope& rope = model.config().rope;
@@ -173,9 +173,8 @@ void Run::write_json(const Json& json) const {
 
 std::vector<Token> Run::encode_file(const std::string& text_path, Beginning beginning) const {
   const std::string text = read_text(text_path);
-  return naming_file(text_path, [&] {
-    return beginning == Beginning::of_text ? tokenizer.encode_text(text) : tokenizer.encode(text);
-  });
+  return naming(text_path,
+                [&] { return beginning == Beginning::of_text ? tokenizer.encode_text(text) : tokenizer.encode(text); });
 }
 
 std::string read_text(const std::string& path) {

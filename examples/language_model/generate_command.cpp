@@ -68,9 +68,9 @@ int run_generate(GenerateOptions& options) {
                         .ends = run.tokenizer.ends()};
   std::vector<Token> prompt;
   if (options.chat) {
-    const auto chat = naming_file(run.path, [&] { return ChatTemplate(run.file, run.tokenizer); });
+    const auto chat = naming(run.path, [&] { return ChatTemplate(run.file, run.tokenizer); });
     const std::string text = read_text(options.prompt_file);
-    prompt = naming_file(options.prompt_file, [&] { return chat.prompt(run.tokenizer, message_of(text)); });
+    prompt = naming(options.prompt_file, [&] { return chat.prompt(run.tokenizer, message_of(text)); });
     how.ends.push_back(chat.end());
   } else {
     prompt = run.encode_file(options.prompt_file);

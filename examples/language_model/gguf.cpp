@@ -87,7 +87,7 @@ std::uint64_t whole_number(std::string_view key, const GgufValue& value, std::ui
 }
 
 GgufFile::GgufFile(const std::string& path) : file_(path) {
-  naming_file(path, [&] {
+  naming(path, [&] {
     GgufTables tables = read_gguf_tables(file_.bytes());
     values_ = std::move(tables.values);
     tensors_ = std::move(tables.tensors);

@@ -10,13 +10,13 @@ namespace dca_lm {
 
 using program::printable;
 
-/// What `call` returns. An Error that it throws names the file, too.
+/// What `call` returns. An Error that it throws begins with the name, as that of a file.
 template <class Call>
-auto naming_file(const std::string& path, const Call& call) -> decltype(call()) {
+auto naming(const std::string& name, const Call& call) -> decltype(call()) {
   try {
     return call();
   } catch (const Error& error) {
-    throw Error(printable(path) + ": " + error.what());
+    throw Error(printable(name) + ": " + error.what());
   }
 }
 

@@ -109,6 +109,9 @@ TEST_CASE("prompts wait for blocks, and take those of others that have ended") {
   const CacheSize too_few{.sequences = 5, .tokens = (least - 1) * 8, .block_size = 8};
   CHECK_THAT(error_of([&] { batch.batched(dca_choice, too_few, options); }),
              contains("prompt 3 needs 10 blocks of 8 tokens; there are 9"));
+  BatchOptions named = options;
+  named.names = {"a", "b", "c\n", "d", "e"};
+  CHECK_THAT(error_of([&] { batch.batched(dca_choice, too_few, named); }), contains("c\\x0a needs 10 blocks"));
 }
 
 TEST_CASE("progress of prompts side by side and one by one rises with every step, to the whole") {
@@ -196,6 +199,10 @@ TEST_CASE("batches that cannot be are refused by name") {
   CHECK_THAT(error_of([] { dca_lm::blocks_needed(5, 4, 0); }), contains("--block-size 0; must be at least 1"));
   batch.prompts[1].clear();
   CHECK_THAT(refusal({.tokens = 4, .prefill_chunk = 8}), contains("prompt 2 is empty"));
+  const BatchOptions named{.tokens = 4, .prefill_chunk = 8, .names = {"a", "b", "c", "d", "e"}};
+  CHECK_THAT(refusal(named), contains("b is empty"));
+  CHECK_THAT(error_of([&] { batch.alone(dca_choice, named); }), contains("b is empty"));
+  CHECK_THAT(refusal({.tokens = 4, .prefill_chunk = 8, .names = {"a"}}), contains("1 names; there are 5 prompts"));
   batch.prompts.clear();
   CHECK_THAT(refusal({.tokens = 4, .prefill_chunk = 8}), contains("no prompts"));
 }

@@ -2,6 +2,7 @@
 #include <cmath>
 #include <limits>
 
+#include "batch.hpp"
 #include "error_of.hpp"
 #include "generation.hpp"
 #include "needle.hpp"
@@ -63,6 +64,13 @@ TEST_CASE("the position is named from which on logits are not finite") {
     const std::span<const Token> all(tokens);
     CHECK_THAT(refusal([&] { dca_lm::generate(session, all, {.tokens = 3}, nullptr, nullptr); }),
                contains("the logits at position 59; must be finite"));
+    const std::vector<std::vector<Token>> prompts = {{1, 2, 3}, tokens};
+    const dca_lm::BatchOptions options{.tokens = 3, .prefill_chunk = 20};
+    CHECK_THAT(refusal([&] {
+                 dca_lm::run_one_by_one(parts.model, attention, parts.device, dca_lm::KvType::float32, prompts, options,
+                                        nullptr);
+               }),
+               contains("prompt 2: the logits at position 59; must be finite"));
     const dca_lm::Matrix hidden = dca_lm::Matrix::Constant(2, sizes.width, weight);
     CHECK_THAT(refusal([&] { parts.model.log_probabilities(hidden, dca_lm::positions_from(3)); }),
                contains("the logits at position 3; must be finite"));
@@ -106,7 +114,7 @@ TEST_CASE("every command fails where logits are not finite") {
       {files.ppl("--tokens 100 --attention rope --context 40"), "position 0;"},
       {files.generate("--tokens 3" + dca), "position"},
       {files.generate("--tokens 3 --temperature 1 --top-k 5" + dca), "position"},
-      {"batch --check --tokens 3 --prompt-file " + text + model + dca, "of prompt 1;"},
+      {"batch --check --tokens 3 --prompt-file " + text + model + dca, "of prompt 1 (" + text + ");"},
       {files.passkey("--tokens 600 --trials 1" + dca), "position"},
       {files.needle("--tokens 160 --trials 1" + dca), "position"},
       {"tune --tokens 100 --text " + text + model, "position 64;"}};

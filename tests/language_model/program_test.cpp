@@ -167,7 +167,9 @@ TEST_CASE("wrong options of generate and batch are refused by name") {
   check_refused(batch + "--tokens 5 --prompt-file /no/such.txt", "--prompt-file");
   check_refused(batch + "--tokens 5 --prompt-file " + empty.path(), "the file is empty");
   check_refused(batch + "--tokens 5 --block-size 0 --prompt-file " + files.text.path(), "--block-size");
-  check_refused(batch + "--tokens 5 --blocks 1 --prompt-file " + files.text.path(), "prompt 1 needs");
+  const TempFile shorter("The whale");
+  check_refused(batch + "--tokens 5 --blocks 1 --prompt-file " + shorter.path() + " --prompt-file " + files.text.path(),
+                "prompt 2 (" + files.text.path() + ") needs");
   check_refused(batch + "--tokens 0 --prompt-file " + files.text.path(), "--tokens");
 }
 
