@@ -11,7 +11,7 @@ namespace dca_lm {
 namespace {
 
 [[noreturn]] void fail_type(std::string_view key, const char* wanted) {
-  throw Error(std::string(key) + ": wrong type; must be " + wanted);
+  throw Error(printable(key) + ": wrong type; must be " + wanted);
 }
 
 std::int64_t read_integer(ByteReader& reader, ValueType type, std::string_view key) {
@@ -33,7 +33,7 @@ std::int64_t read_integer(ByteReader& reader, ValueType type, std::string_view k
     case ValueType::uint64: {
       const auto number = reader.read<std::uint64_t>();
       if (std::in_range<std::int64_t>(number)) return static_cast<std::int64_t>(number);
-      throw Error(std::string(key) + ": " + std::to_string(number) + "; must fit a signed 64-bit integer");
+      throw Error(printable(key) + ": " + std::to_string(number) + "; must fit a signed 64-bit integer");
     }
     default:
       fail_type(key, "an array of integers");
@@ -82,7 +82,7 @@ std::uint64_t whole_number(std::string_view key, const GgufValue& value, std::ui
   if (natural && *natural >= least && *natural <= most) return *natural;
   const auto* const whole = std::get_if<std::int64_t>(&value);
   if (!natural && whole == nullptr) fail_type(key, "an integer");
-  throw Error(std::string(key) + ": " + (natural ? std::to_string(*natural) : std::to_string(*whole)) +
+  throw Error(printable(key) + ": " + (natural ? std::to_string(*natural) : std::to_string(*whole)) +
               "; must be from " + std::to_string(least) + " to " + std::to_string(most));
 }
 
@@ -117,7 +117,7 @@ const GgufTensor* GgufFile::find_tensor(std::string_view name) const {
 
 const GgufValue& GgufFile::value(std::string_view key) const {
   const GgufValue* const found = find(key);
-  if (found == nullptr) throw Error("the file has no " + std::string(key));
+  if (found == nullptr) throw Error("the file has no " + printable(key));
   return *found;
 }
 
@@ -142,7 +142,7 @@ bool GgufFile::boolean(std::string_view key) const {
 double GgufFile::number(std::string_view key) const {
   const auto* const number = std::get_if<double>(&value(key));
   if (number == nullptr) fail_type(key, "a floating-point number");
-  if (!std::isfinite(*number)) throw Error(std::string(key) + ": " + std::to_string(*number) + "; must be finite");
+  if (!std::isfinite(*number)) throw Error(printable(key) + ": " + std::to_string(*number) + "; must be finite");
   return *number;
 }
 

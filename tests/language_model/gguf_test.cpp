@@ -114,6 +114,18 @@ TEST_CASE("getters refuse other types, missing keys and numbers out of range by 
   CHECK_THAT(error_of([&] { file.integers("floats"); }), contains("floats: wrong type"));
 }
 
+TEST_CASE("a key is shown with its control characters escaped") {
+  using namespace std::string_literals;
+  const std::string key = "\0\x1b[2J"s;
+  GgufContents contents;
+  contents.set(key, value(std::uint8_t{1}));
+  const TempFile written(contents.bytes());
+  const GgufFile file(written.path());
+  CHECK_THAT(error_of([&] { file.string(key); }), contains("\\x00\\x1b[2J: wrong type; must be a string"));
+  CHECK_THAT(error_of([&] { file.integer(key, 2, 3); }), contains("\\x00\\x1b[2J: 1; must be from 2 to 3"));
+  CHECK_THAT(error_of([&] { file.integer("\n", 2, 3); }), contains("the file has no \\x0a"));
+}
+
 TEST_CASE("a number that is not finite is refused") {
   GgufContents contents;
   contents.set("nan", value(std::nanf("")));
