@@ -92,6 +92,31 @@ TEMPLATE_TEST_CASE("sinks enter a merge once, and lse is that of the keys alone"
   CHECK(largest_error(merged.lse, to_array(whole.lse, in.lse_shape())) <= bound);
 }
 
+TEST_CASE("a sink far above all keys leaves them their share, as far as numbers reach") {
+  Random random;
+  const Inputs<double> in({1, 1, 1, 1, 1, 4, 4}, random);
+  Outputs<double> state(in), merged(in);
+  std::fill(state.lse.begin(), state.lse.end(), 0.0);
+  const double infinity = std::numeric_limits<double>::infinity();
+  for (const double sink : {-720.0, 0.0, 1.0, 700.0, 720.0}) {
+    INFO("sink " << sink);
+    std::fill(state.out.begin(), state.out.end(), 1e300);
+    merge_states({state.state()}, merged, std::vector<double>{sink});
+    const long double share = 1 / (1 + std::exp(static_cast<long double>(sink)));
+    // Shares below 2^-1022 have fewer bits.
+    const long double rounding = std::max<long double>(4 * std::numeric_limits<double>::epsilon(),
+                                                       std::numeric_limits<double>::denorm_min() / share);
+    CHECK(std::abs(merged.out[0] / (1e300L * share) - 1) <= rounding);
+    CHECK(merged.lse[0] == 0.0);
+    std::fill(state.out.begin(), state.out.end(), infinity);
+    merge_states({state.state()}, merged, std::vector<double>{sink});
+    CHECK(merged.out[0] == infinity);
+  }
+  std::fill(state.out.begin(), state.out.end(), 1e300);
+  merge_states({state.state()}, merged, std::vector<double>{infinity});
+  CHECK(merged.out[0] == 0.0);
+}
+
 TEMPLATE_TEST_CASE("states whose logits are far apart merge by their weight, in any order", "", float, double) {
   Random random;
   const Inputs<TestType> in({1, 3, 3, 2, 1, 4, 4}, random);

@@ -87,17 +87,21 @@ void check_row(const Problem<T>& p, std::size_t row, const std::vector<double>& 
           "lse is " + std::to_string(lse[row]) + ", not " + std::to_string(wanted_lse));
   const std::size_t head = row % static_cast<std::size_t>(p.shape[2]);
   const long double sink = p.sinks.empty() || none ? -infinity : static_cast<long double>(p.sinks[head]);
+  constexpr auto least = 2 * static_cast<long double>(std::numeric_limits<double>::denorm_min());
   const long double denominator = total + (sink == -infinity ? 0 : std::exp(sink - high));
   for (std::size_t d = 0; d < features; ++d) {
-    long double sum = 0, size = 0;
+    long double sum = 0, size = 0, tiny = 0;  // tiny: what shares below the least normal double lose
     for (std::size_t s = 0; s < states && !none; ++s) {
       const auto share = static_cast<double>(std::exp(p.lse[s][row] - high) / denominator);
       if (share == 0) continue;  // whatever stands in its out
       const long double part = share * static_cast<long double>(p.out[s][row * features + d]);
       sum += part;
-      size += std::abs(part) * (8 + 2 * std::abs(p.lse[s][row] - high));  // exp passes on its argument's rounding
+      // exp passes on its argument's rounding.
+      const long double beyond = sink > high ? sink - high : 0;
+      size += std::abs(part) * (8 + 2 * (std::abs(p.lse[s][row] - high) + beyond));
+      tiny += std::abs(static_cast<long double>(p.out[s][row * features + d])) * least;
     }
-    const auto allowed = static_cast<double>(epsilon * (std::isfinite(size) ? size : 0));
+    const auto allowed = static_cast<double>(std::isfinite(size) ? epsilon * size + tiny : 0);
     const double off = out[row * features + d] - static_cast<double>(sum);
     require(close(out[row * features + d], static_cast<double>(sum), 0, std::max(allowed, 1e-40)),
             "out is off by " + std::to_string(off / allowed) + " bounds");

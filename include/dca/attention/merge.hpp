@@ -58,8 +58,12 @@ void merge_row(std::span<const PartialState<const T>> states, const PartialState
     total += weights[p];
   }
   const double lse = base + std::log(total);
-  if (sink_logits != nullptr && total != 0) total += std::exp(static_cast<double>(sink_logits[at[2]]) - base);
-  const double scale = total == 0 ? 0.0 : 1.0 / total;
+  double scale = total == 0 ? 0.0 : 1.0 / total;
+  if (sink_logits != nullptr && total != 0) {
+    const double above = static_cast<double>(sink_logits[at[2]]) - base;
+    const double under = std::exp(-std::abs(above));  // never overflows
+    scale = above > 0 ? under / (total * under + 1) : 1 / (total + under);
+  }
   const Index features = result.out.shape[3];
   std::fill_n(sums, features, 0.0);
   for (std::size_t p = 0; p < states.size(); ++p) {
