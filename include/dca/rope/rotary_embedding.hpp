@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <utility>
 
+#include "dca/kernel/machine/rotation.hpp"
 #include "dca/rope/frequencies.hpp"
 
 namespace dca {
@@ -33,11 +34,11 @@ class RotaryEmbedding {
       }
     }
     detail::checked_positive("attention_factor", frequencies_.attention_factor);
-    digit_turns_.resize(static_cast<std::size_t>(digits * base * turn_size()));
+    digit_turns_.resize(static_cast<std::size_t>(digits * base * turn_size() / CacheLine::size));
     for (Index k = 0; k < digits; ++k) {
       for (Index digit = 0; digit < base; ++digit) {
         const Magnitude position = static_cast<Magnitude>(digit) * place_value(k);
-        write_turn(position, digit_turns_.data() + turn_offset(position, k));
+        write_turn(position, digit_turns_.data()->values + turn_offset(position, k));
       }
     }
   }
@@ -49,6 +50,13 @@ class RotaryEmbedding {
 
  private:
   friend class RotaryAngles;
+
+  /// Numbers of a table, so aligned that no packet lies on two lines.
+  struct alignas(64) CacheLine {
+    static constexpr Index size = 8;
+    double values[size];
+  };
+  static_assert(detail::Turn::multiple % CacheLine::size == 0);
 
   /// |position|, for any Index. The angle of -p is minus that of p, rounding errors included.
   using Magnitude = std::uint64_t;
@@ -63,20 +71,20 @@ class RotaryEmbedding {
 
   Index pairs() const { return static_cast<Index>(frequencies_.inv_freq.size()); }
 
-  Index turn_size() const { return 3 * pairs(); }
+  Index padded_pairs() const { return detail::round_up(pairs(), detail::Turn::multiple); }
+  Index turn_size() const { return 3 * padded_pairs(); }
 
-  /// A turn: angles, cosines and sines of one position, three runs of a value per pair.
+  /// The detail::Turn of one position. Pairs that pad it turn by nothing.
   void write_turn(Magnitude position, double* turn) const {
-    if (position == 0) {  // the start of every position below 4096
-      std::fill_n(turn, turn_size(), 0.0);
-      std::fill_n(turn + pairs(), pairs(), 1.0);
-      return;
-    }
+    const Index padded = padded_pairs();
+    std::fill_n(turn, turn_size(), 0.0);
+    std::fill_n(turn + padded, padded, 1.0);
+    if (position == 0) return;  // the start of every position below 4096
     for (Index m = 0; m < pairs(); ++m) {
       const double angle = static_cast<double>(position) * frequencies_.inv_freq[static_cast<std::size_t>(m)];
       turn[m] = angle;
-      turn[m + pairs()] = std::cos(angle);
-      turn[m + 2 * pairs()] = std::sin(angle);
+      turn[m + padded] = std::cos(angle);
+      turn[m + 2 * padded] = std::sin(angle);
     }
   }
 
@@ -87,7 +95,7 @@ class RotaryEmbedding {
 
   RopeFrequencies frequencies_;
   RopePairing pairing_;
-  std::vector<double> digit_turns_;
+  std::vector<CacheLine> digit_turns_;
 };
 
 /// Cosines and sines of one position at a time, in memory of the caller: one object per thread. Consecutive positions
@@ -95,7 +103,9 @@ class RotaryEmbedding {
 class RotaryAngles {
  public:
   /// doubles of memory for one embedding
-  static Index workspace(const RotaryEmbedding& rope) { return digits * rope.turn_size() + rope.pairs(); }
+  static Index workspace(const RotaryEmbedding& rope) { return digits * rope.turn_size() + rope.padded_pairs(); }
+  /// Cosines, and sines, that are written for a position: one for each pair, and some more.
+  static Index size(const RotaryEmbedding& rope) { return rope.padded_pairs(); }
 
   /// `workspace` may be null for an object that is never called.
   RotaryAngles(const RotaryEmbedding& rope, double* workspace)
@@ -103,15 +113,15 @@ class RotaryAngles {
     std::fill_n(places_, digits, ~Magnitude{0});  // equals no position without its low digits
   }
 
-  /// Writes cos and sin of position * inv_freq[m] for each pair m, for any position; one beyond +-2^53 is rounded to
-  /// the nearest double.
+  /// Writes cos and sin of position * inv_freq[m] for each pair m, [size] each, for any position; one beyond +-2^53 is
+  /// rounded to the nearest double.
   template <class T>
   void operator()(Index position, T* cosine, T* sine) {
     const bool backwards = position < 0;
     const Magnitude magnitude = backwards ? -static_cast<Magnitude>(position) : static_cast<Magnitude>(position);
-    const double* const rest = turn_without(1, magnitude);
+    const detail::Turn rest = turn_without(1, magnitude);
     if constexpr (sizeof(T) > sizeof(float)) write_angles(magnitude, angle_);
-    add(angle_, rest, digit_turn(magnitude, 0), cosine, sine);
+    detail::add_turns(angle_, rest, digit_turn(magnitude, 0), cosine, sine);
     if (!backwards) return;
     for (Index m = 0; m < rope_.pairs(); ++m) sine[m] = -sine[m];
   }
@@ -120,52 +130,35 @@ class RotaryAngles {
   using Magnitude = RotaryEmbedding::Magnitude;
   static constexpr Index digits = RotaryEmbedding::digits;
 
-  const double* digit_turn(Magnitude position, Index k) const {
-    return rope_.digit_turns_.data() + rope_.turn_offset(position, k);
+  detail::Turn digit_turn(Magnitude position, Index k) const {
+    return {rope_.digit_turns_.data()->values + rope_.turn_offset(position, k), rope_.padded_pairs()};
   }
 
   /// The turn of a position with its lowest `count` digits, 1 to `digits` of them, 0: made where it is not the last
   /// one.
-  const double* turn_without(Index count, Magnitude position) {
+  detail::Turn turn_without(Index count, Magnitude position) {
     double* const turn = turns_ + (count - 1) * rope_.turn_size();
+    const Index padded = rope_.padded_pairs();
     const Magnitude place = position - position % RotaryEmbedding::place_value(count);
-    if (places_[count - 1] == place) return turn;
-    places_[count - 1] = place;
-    if (count == digits) {
-      rope_.write_turn(place, turn);
-    } else {
-      const double* const rest = turn_without(count + 1, position);
-      write_angles(place, turn);
-      add(turn, rest, digit_turn(position, count), turn + rope_.pairs(), turn + 2 * rope_.pairs());
+    if (places_[count - 1] != place) {
+      places_[count - 1] = place;
+      if (count == digits) {
+        rope_.write_turn(place, turn);
+      } else {
+        const detail::Turn rest = turn_without(count + 1, position);
+        write_angles(place, turn);
+        detail::add_turns(turn, rest, digit_turn(position, count), turn + padded, turn + 2 * padded);
+      }
     }
-    return turn;
+    return {turn, padded};
   }
 
-  /// Apart from add, through memory: a compiler that fused product and difference would leave nothing to correct.
+  /// Apart from add_turns, through memory: a compiler that fused product and difference would leave nothing to correct.
   void write_angles(Magnitude position, double* angle) const {
     for (Index m = 0; m < rope_.pairs(); ++m) {
       angle[m] = static_cast<double>(position) * rope_.frequencies_.inv_freq[static_cast<std::size_t>(m)];
     }
-  }
-
-  /// Cosines and sines of `angle`, which is, but for rounding, the sum of the angles of turns a and b.
-  template <class T>
-  void add(const double* angle, const double* __restrict a, const double* __restrict b, T* __restrict cosine,
-           T* __restrict sine) const {
-    const Index pairs = rope_.pairs();
-    for (Index m = 0; m < pairs; ++m) {
-      double c = a[m + pairs] * b[m + pairs] - a[m + 2 * pairs] * b[m + 2 * pairs];
-      double s = a[m + 2 * pairs] * b[m + pairs] + a[m + pairs] * b[m + 2 * pairs];
-      if constexpr (sizeof(T) > sizeof(float)) {
-        // What the product's rounding adds to the angle of the whole over the sum of its two parts.
-        const double rounding = (angle[m] - a[m]) - b[m];
-        const double corrected = c - rounding * s;
-        s += rounding * c;
-        c = corrected;
-      }
-      cosine[m] = static_cast<T>(c);
-      sine[m] = static_cast<T>(s);
-    }
+    std::fill(angle + rope_.pairs(), angle + rope_.padded_pairs(), 0.0);
   }
 
   const RotaryEmbedding& rope_;

@@ -13,19 +13,6 @@ namespace detail {
 template <class T>
 using RotationScalar = std::conditional_t<(sizeof(T) < sizeof(float)), float, T>;
 
-/// Turns `pairs` pairs of features: pair m of x is x[m * stride], x[m * stride + distance], likewise of y (which may
-/// be x, with the same placement).
-template <Index XStride, Index YStride, class X, class T, class Y>
-void turn_pairs(const X* x, Index x_distance, const T* __restrict cosine, const T* __restrict sine, Y* y,
-                Index y_distance, Index pairs) {
-  for (Index m = 0; m < pairs; ++m) {
-    const T a = static_cast<T>(x[m * XStride]);
-    const T b = static_cast<T>(x[m * XStride + x_distance]);
-    y[m * YStride] = static_cast<Y>(a * cosine[m] - b * sine[m]);
-    y[m * YStride + y_distance] = static_cast<Y>(b * cosine[m] + a * sine[m]);
-  }
-}
-
 template <class T>
 void rotate_rows(const RotaryEmbedding& rope, std::span<const Index> positions, TensorView<T> x, bool forward) {
   x = checked_view("x", x, 4, true);
@@ -37,7 +24,8 @@ void rotate_rows(const RotaryEmbedding& rope, std::span<const Index> positions, 
   using Scalar = RotationScalar<T>;
   const Index pairs = rope.rotary_dim() / 2;
   std::vector<double> workspace(static_cast<std::size_t>(RotaryAngles::workspace(rope)));
-  std::vector<Scalar> cosine(static_cast<std::size_t>(pairs)), sine(static_cast<std::size_t>(pairs));
+  const auto size = static_cast<std::size_t>(RotaryAngles::size(rope));
+  std::vector<Scalar> cosine(size), sine(size);
   RotaryAngles angles(rope, workspace.data());
   for (Index row = 0; row < x.shape[1]; ++row) {
     angles(positions[static_cast<std::size_t>(row)], cosine.data(), sine.data());

@@ -16,8 +16,8 @@ class RowRotator {
       : rope_(rope),
         pairs_(rope.rotary_dim() / 2),
         angles_(rope, arena.take<double>(RotaryAngles::workspace(rope))),
-        cosine_(arena.take<T>(pairs_)),
-        sine_(arena.take<T>(pairs_)) {}
+        cosine_(arena.take<T>(RotaryAngles::size(rope))),
+        sine_(arena.take<T>(RotaryAngles::size(rope))) {}
 
   template <class X>
   void operator()(Index position, const X* x, Index features, T* __restrict y) {

@@ -2,7 +2,8 @@
 // intrinsics start from a register that is deliberately undefined, and warn wherever they are inlined; a packet loses
 // its alignment attribute as a template argument, which does not matter where it only names a type. DCA_UNROLL_BY_4
 // stands before loops that GCC, unlike Clang, would not unroll by itself, DCA_INLINE behind the parameters of lambdas
-// for `unroll`.
+// for `unroll`, DCA_FLATTEN before functions that call Eigen's larger packet functions, which g++ -O2 would leave to pass
+// their packets through memory.
 #if defined(__GNUC__) && !defined(__clang__)
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wuninitialized"
@@ -14,6 +15,8 @@
 #endif
 #if defined(__GNUC__)
 #define DCA_INLINE __attribute__((always_inline))
+#define DCA_FLATTEN __attribute__((flatten))
 #else
 #define DCA_INLINE
+#define DCA_FLATTEN
 #endif

@@ -4,3 +4,4 @@
 #endif
 #undef DCA_UNROLL_BY_4
 #undef DCA_INLINE
+#undef DCA_FLATTEN

@@ -143,7 +143,7 @@ struct RowReader<float, Int4> {
   static constexpr bool has_scale = false;
   static EIGEN_ALWAYS_INLINE Packet<float> load(const std::byte* row, Index features, Index d) {
     constexpr Index half = Int4::group / 2;
-    const Index group = d / Int4::group, within = d % Int4::group;
+    const Index group = d / Int4::group, within = d & (Int4::group - 1);  // `&` says that d is not negative
     const Packet<float> x = Widen::nibbles(row + group * half + within % half, within < half ? 0 : 4);
     return ei::pmul(x, broadcast(RowStorage<Int4>::scale(row, features, group)));
   }
@@ -171,6 +171,11 @@ void decode_row(const StorageUnit<E>* row, Index features, T* place) {
 template <class T, class O>
 void write_scaled(const T* x, T weight, Index features, O* row) {
   Index d = 0;
+  if constexpr (std::is_same_v<T, O>) {
+    for (; d + packet_size<T> <= features; d += packet_size<T>) {
+      ei::pstoreu(row + d, ei::pmul(ei::ploadu<Packet<T>>(x + d), broadcast(weight)));
+    }
+  }
 #if DCA_WIDENS_HALF
   if constexpr (std::is_same_v<T, float> && std::is_same_v<O, Eigen::half>) {
     for (; d + packet_size<T> <= features; d += packet_size<T>) {

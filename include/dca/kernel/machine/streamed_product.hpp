@@ -63,6 +63,17 @@ EIGEN_ALWAYS_INLINE void prefetch_line(std::uintptr_t row, Index d) {
   }
 }
 
+/// x[0] + ... + x[Count - 1] of each lane, by halves; Count is a power of two.
+template <int Count, class Packet>
+EIGEN_ALWAYS_INLINE Packet sum_of_packets(Packet* x) {
+  if constexpr (Count > 1) {
+    unroll<Count / 2>([&](int k) DCA_INLINE { x[k] = ei::padd(x[k], x[k + Count / 2]); });
+    return sum_of_packets<Count / 2>(x);
+  } else {
+    return x[0];
+  }
+}
+
 /// sums[k] = the sum over the lanes of x[k], for Count packets; `sums` has room for whole packets. By transposing as
 /// many packets as there are lanes; where those are many, of packets folded to half their width, which is half the
 /// work.
@@ -82,17 +93,14 @@ EIGEN_ALWAYS_INLINE void lane_sums(const Packet* x, T* sums) {
     ei::PacketBlock<Packet, size> block;
     unroll<size>([&](int k) DCA_INLINE { block.packet[k] = k < Count ? x[k] : ei::pset1<Packet>(T{0}); });
     ei::ptranspose(block);
-    for (int step = size / 2; step > 0; step /= 2) {
-      for (int k = 0; k < step; ++k) block.packet[k] = ei::padd(block.packet[k], block.packet[k + step]);
-    }
-    ei::pstoreu(sums, block.packet[0]);
+    ei::pstoreu(sums, sum_of_packets<size>(block.packet));
   }
 }
 
 /// scores[r * score_stride + key] = <keys[key], queries + r * features> for Rows rows; whole packets of features. Up to
 /// a packet of scores beyond the last key may be written.
 template <class T, class E, int Rows>
-void score_rows(const RowStream& keys, Index features, const T* queries, T* scores, Index score_stride) {
+DCA_FLATTEN void score_rows(const RowStream& keys, Index features, const T* queries, T* scores, Index score_stride) {
   using Reader = RowReader<T, E>;
   constexpr int size = packet_size<T>, at_once = streamed_keys<T>(Rows);
   // Keys in one step share the loads of queries, and their sums do not wait for each other. With few registers it pays
@@ -109,11 +117,15 @@ void score_rows(const RowStream& keys, Index features, const T* queries, T* scor
     unroll<at_once / in_step>([&](int step) DCA_INLINE {
       const int from = step * in_step;
       const StorageUnit<E>* row[in_step];
-      for (int k = 0; k < in_step; ++k) row[k] = keys.row<E>(std::min(first + from + k, keys.count - 1));
+      // From one to the next: clang would compute products of places and stride in vectors, and move them back.
+      const std::byte* next = keys.data + std::min(first + from, keys.count - 1) * keys.stride;
+      unroll<in_step>([&](int k) DCA_INLINE {
+        row[k] = reinterpret_cast<const StorageUnit<E>*>(next);
+        next += first + from + k + 1 < keys.count ? keys.stride : 0;
+      });
       std::uintptr_t row_ahead[in_step];
-      for (int k = 0; k < in_step; ++k) row_ahead[k] = keys.address(first + from + k + ahead);
-      DCA_UNROLL_BY_4
-      for (Index d = 0; d < features; d += size) {
+      unroll<in_step>([&](int k) DCA_INLINE { row_ahead[k] = keys.address(first + from + k + ahead); });
+      unroll_by_4<size>(features, [&](Index d) DCA_INLINE {
         if constexpr (prefetches)
           unroll<in_step>([&](int k) DCA_INLINE { prefetch_line<T, E, Rows>(row_ahead[k], d); });
         Packet<T> key[in_step];
@@ -125,7 +137,7 @@ void score_rows(const RowStream& keys, Index features, const T* queries, T* scor
             sum[place] = ei::pmadd(query, key[k], sum[place]);
           });
         });
-      }
+      });
       if constexpr (Reader::has_scale) {
         unroll<in_step>([&](int k) DCA_INLINE {
           const Packet<T> scale = broadcast(static_cast<T>(Reader::scale(row[k], features)));
@@ -136,7 +148,8 @@ void score_rows(const RowStream& keys, Index features, const T* queries, T* scor
     });
     T found[round_up(Rows * at_once, size)];
     lane_sums<T, Rows * at_once>(sum, found);
-    for (int r = 0; r < Rows; ++r) std::copy_n(found + r * at_once, at_once, scores + r * score_stride + first);
+    unroll<Rows>([&](int r)
+                     DCA_INLINE { std::copy_n(found + r * at_once, at_once, scores + r * score_stride + first); });
   }
 }
 

@@ -180,7 +180,9 @@ class BlockChooser {
       const Index count = std::min(panel_rows<T>, last_row - row), lanes = round_up(count, packet_size<T>);
       const QueryPacker<T> packer{params_, call_, rotator_, rows_};
       packer.pack(part_, run_, query.kv_head, group_, {row, row + count}, last_row, lanes, queries_);
-      for (Index k = 0; k < head_dim_ * lanes; ++k) queries_[head_dim_ * lanes + k] = std::abs(queries_[k]);
+      for (Index k = 0; k < head_dim_ * lanes; k += packet_size<T>) {
+        store(queries_ + head_dim_ * lanes + k, ei::pabs(load(queries_ + k)));
+      }
       std::fill_n(weight_, count, T{1});
       std::fill(weight_ + count, weight_ + lanes, T{0});
       with_count<register_tile.vectors>(static_cast<int>(lanes / packet_size<T>), [&](auto vectors) {

@@ -22,8 +22,8 @@ void place_query(const AttentionParams& params, RowRotator<T>& rotate, Index pos
   const T scale = static_cast<T>(params.scales.plain), rotated_scale = static_cast<T>(params.scales.rotated);
   const Index rotary_dim = params.rope.rotary_dim();
   rotate(position, plain_row(access, query, head_dim, spare), head_dim, place);
-  for (Index d = 0; d < rotary_dim; ++d) place[d] *= rotated_scale;
-  for (Index d = rotary_dim; d < head_dim; ++d) place[d] *= scale;
+  multiply_by(rotated_scale, place, rotary_dim);
+  multiply_by(scale, place + rotary_dim, head_dim - rotary_dim);
 }
 
 /// A key row, decoded, and rotated to its place in a part unless it is there already. `spare` is scratch for one row.

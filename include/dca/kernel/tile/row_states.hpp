@@ -43,7 +43,7 @@ struct RowStates {
   }
 };
 
-/// Row `row` of states [0, count), `state(k)` the k-th, in order. Writes the sums [width].
+/// Row `row` of states [0, count), `state(k)` the k-th, in order. Writes the sums [width], aligned.
 template <class T, class State>
 RowSoftmax<T> merge_states(Index count, Index row, const State& state, T* sums) {
   constexpr T lowest = -std::numeric_limits<T>::infinity();
@@ -58,7 +58,9 @@ RowSoftmax<T> merge_states(Index count, Index row, const State& state, T* sums) 
     const T weight = static_cast<T>(std::exp2(static_cast<double>(piece.max[row]) - static_cast<double>(base)));
     merged.total += weight * piece.total[row];
     const T* const more = piece.sums + row * width;
-    for (Index d = 0; d < width; ++d) sums[d] += weight * more[d];
+    for (Index d = 0; d < width; d += packet_size<T>) {
+      store(sums + d, ei::pmadd(broadcast(weight), ei::ploadu<Packet<T>>(more + d), load(sums + d)));
+    }
   }
   return merged;
 }

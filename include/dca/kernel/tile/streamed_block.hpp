@@ -191,7 +191,10 @@ class StreamedBlock {
     for (Index r = 0; r < rows; ++r) {
       if (seen[r].empty()) continue;
       T* const sums = state_->sums + (row + r) * width;
-      for (Index d = 0; d < width; ++d) sums[d] = sums[d] * factor[r] + tile_sums_[r * width + d];
+      for (Index d = 0; d < width; d += packet_size<T>) {
+        ei::pstoreu(sums + d,
+                    ei::pmadd(ei::ploadu<Packet<T>>(sums + d), broadcast(factor[r]), load(tile_sums_ + r * width + d)));
+      }
     }
   }
 
