@@ -106,10 +106,10 @@ TEMPLATE_TEST_CASE("pieces of keys that grow beyond 64 * 1024 tokens agree with 
 
 TEST_CASE("keys are cut into at most 64 pieces that cover them, at multiples of a tile") {
   for (Index keys = 1; keys < 400000; keys += 1 + keys / 100) {
-    const dca::detail::QueryRun run{0, 0, 1, keys - 1};
+    const dca::detail::QueryTokens tokens{0, 0, 1, keys - 1};
     Index pieces = 0, last = 0;
     for (; last < keys; ++pieces) {
-      const dca::KeyRange piece = dca::detail::CallPlan::keys_of(run, pieces);
+      const dca::KeyRange piece = dca::detail::CallPlan::keys_of(tokens, pieces);
       REQUIRE(piece.first == last);
       REQUIRE(piece.first % dca::detail::key_tile == 0);
       REQUIRE(piece.last > piece.first);

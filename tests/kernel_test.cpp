@@ -95,8 +95,8 @@ TEST_CASE("blocks of few rows cover them in order, and take the workers about eq
     const Index workers = random.integer(2, 9), sequences = random.integer(1, 5), chunk_len = random.integer(50, 4000);
     const Chunks chunks{chunk_len};
     const dca::detail::Composition parts = dca::detail::composition_of<OwnChunk, EarlierChunks>(chunks);
-    const dca::detail::EvenBlocks blocks(parts, rows, group, position, unit, most);
-    const dca::detail::BlockWork work = blocks.work_of_blocks(sequences, workers);
+    const dca::detail::EvenTasks blocks(parts, rows, group, position, unit, most);
+    const dca::detail::TaskWork work = blocks.work_of_tasks(sequences, workers);
     INFO("rows " << rows << ", group " << group << ", position " << position << ", unit " << unit << ", most " << most
                  << ", workers " << workers << ", sequences " << sequences << ", chunk_len " << chunk_len);
     Index first = 0, count = 0;
@@ -113,9 +113,9 @@ TEST_CASE("blocks of few rows cover them in order, and take the workers about eq
   }
   const dca::Unchunked whole;
   const dca::detail::Composition causal = dca::detail::composition_of<dca::WholeSequence>(whole);
-  const dca::detail::EvenBlocks blocks(causal, 512, 1, 0, 16, 1536);
+  const dca::detail::EvenTasks blocks(causal, 512, 1, 0, 16, 1536);
   const auto even = [&](Index sequences, Index workers) {
-    const dca::detail::BlockWork work = blocks.work_of_blocks(sequences, workers);
+    const dca::detail::TaskWork work = blocks.work_of_tasks(sequences, workers);
     CHECK(work.small == 0);
     return work.most;
   };
@@ -131,11 +131,11 @@ TEST_CASE("many workers that share long sequences find small blocks at the end")
   const dca::Unchunked whole;
   const dca::detail::Composition causal = dca::detail::composition_of<dca::WholeSequence>(whole);
   const Index rows = 8192, workers = 16;
-  const dca::detail::EvenBlocks blocks(causal, rows, 1, 0, 16, 1536);
-  const dca::detail::BlockWork work = blocks.work_of_blocks(1, workers);
+  const dca::detail::EvenTasks blocks(causal, rows, 1, 0, 16, 1536);
+  const dca::detail::TaskWork work = blocks.work_of_tasks(1, workers);
   REQUIRE(work.small == workers);
-  CHECK(blocks.work_of_blocks(1, 2).small == 0);  // two seldom wait long for each other
-  CHECK(blocks.work_of_blocks(3, 8).small == 0);  // with three blocks each nobody waits long
+  CHECK(blocks.work_of_tasks(1, 2).small == 0);  // two seldom wait long for each other
+  CHECK(blocks.work_of_tasks(3, 8).small == 0);  // with three blocks each nobody waits long
   std::vector<Index> first{0};
   while (first.back() < rows) first.push_back(blocks.end(first.back(), work.of(std::ssize(first) - 1)));
   const Index count = std::ssize(first) - 1;

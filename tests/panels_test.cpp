@@ -37,12 +37,12 @@ struct NearPart {
 /// As wide as the vectors of any processor: scalars, SSE2, AVX and AVX-512.
 constexpr LaneShape shapes[] = {{1, 3}, {2, 6}, {4, 12}, {8, 24}, {16, 48}};
 
-/// The first fault in the panels of a block of rows, or nothing.
-std::string fault_of(const PanelCutter& cutter, LaneShape lanes, QueryRows query, Index first, Index last,
+/// The first fault in the panels of a task of rows, or nothing.
+std::string fault_of(const PanelCutter& cutter, LaneShape lanes, RowPositions positions, Index first, Index last,
                      const BlockChoices& choices) {
-  const Index capacity = cutter.lane_capacity(last - first, query.group);
+  const Index capacity = cutter.lane_capacity(last - first, positions.group);
   std::vector<Panel> panels(static_cast<std::size_t>(last - first));  // as many as there could ever be
-  const Index count = cutter.cut(0, query, first, last, panels.data());
+  const Index count = cutter.cut(0, positions, first, last, panels.data());
   Index row = first, lane = 0;
   for (Index p = 0; p < count; ++p) {
     const Panel& panel = panels[static_cast<std::size_t>(p)];
@@ -50,7 +50,7 @@ std::string fault_of(const PanelCutter& cutter, LaneShape lanes, QueryRows query
     if (panel.lane != lane || panel.vectors != ceil_div(panel.rows, lanes.packet)) return "lanes are not in order";
     row += panel.rows;
     lane += panel.vectors * lanes.packet;
-    if (choices.edge_after(0, query.position(panel.first_row)) <= query.position(row - 1)) {
+    if (choices.edge_after(0, positions.at(panel.first_row)) <= positions.at(row - 1)) {
       return "a panel straddles an edge";
     }
   }
@@ -60,13 +60,13 @@ std::string fault_of(const PanelCutter& cutter, LaneShape lanes, QueryRows query
   return "";
 }
 
-/// The panels of blocks of rows of one sequence of `tokens` tokens, of which queries from `offset` on choose.
+/// The panels of tasks of rows of one sequence of `tokens` tokens, of which queries from `offset` on choose.
 std::string fault_of(LaneShape lanes, const Strides& strides, Index tokens, Index offset, Index group, Index queries,
-                     Index block_rows) {
-  const auto runs = [&](Index) { return QueryRun{0, 0, tokens - offset, offset}; };
+                     Index task_rows) {
+  const auto tokens_of = [&](Index) { return dca::detail::QueryTokens{0, 0, tokens - offset, offset}; };
   const Composition composition = composition_of<FarPart, NearPart>(strides);
   BlockChoices choices(0, 64, queries);
-  choices.count(composition, 1, 1, group, runs);
+  choices.count(composition, 1, 1, group, tokens_of);
   Arena counter;
   choices.take_tables(counter);
   std::vector<std::byte> memory(static_cast<std::size_t>(counter.used() + Arena::alignment));
@@ -74,11 +74,11 @@ std::string fault_of(LaneShape lanes, const Strides& strides, Index tokens, Inde
   std::size_t space = memory.size();
   Arena arena(static_cast<std::byte*>(std::align(Arena::alignment, memory.size() - Arena::alignment, place, space)));
   choices.take_tables(arena);
-  choices.fill(composition, runs);
+  choices.fill(composition, tokens_of);
   const PanelCutter cutter(composition, choices, lanes);
   const Index rows = (tokens - offset) * group;
-  for (Index first = 0; first < rows; first += block_rows) {
-    const Index last = std::min(first + block_rows, rows);
+  for (Index first = 0; first < rows; first += task_rows) {
+    const Index last = std::min(first + task_rows, rows);
     const std::string fault = fault_of(cutter, lanes, {offset, group}, first, last, choices);
     if (!fault.empty()) return fault;
   }
@@ -94,11 +94,11 @@ TEST_CASE("panels of any composition and selection fit the lanes that were count
     for (int k = 0; k < 1500; ++k) {
       const Strides strides{to(40 * lanes.packet), lanes.panel + to(8 * lanes.packet)};
       const Index tokens = to(12000), offset = random.integer(0, tokens - 1), group = to(k % 4 == 0 ? 9 : 1);
-      const Index queries = to(k % 2 == 0 ? 2000 : 20 * lanes.packet), block_rows = to(8000);
+      const Index queries = to(k % 2 == 0 ? 2000 : 20 * lanes.packet), task_rows = to(8000);
       INFO("packets of " << lanes.packet << " far " << strides.far << " near " << strides.near << " tokens " << tokens
                          << " offset " << offset << " group " << group << " queries " << queries << " rows "
-                         << block_rows);
-      REQUIRE(fault_of(lanes, strides, tokens, offset, group, queries, block_rows) == "");
+                         << task_rows);
+      REQUIRE(fault_of(lanes, strides, tokens, offset, group, queries, task_rows) == "");
     }
   }
 }

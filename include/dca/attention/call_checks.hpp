@@ -1,7 +1,7 @@
 // What can be wrong with the arguments of a call, whatever their types.
 #pragma once
 
-#include "dca/kernel/plan/query_runs.hpp"
+#include "dca/kernel/plan/query_tokens.hpp"
 #include "dca/kernel/tile/logit_scales.hpp"
 #include "dca/kv/ragged.hpp"
 #include "dca/tensor/checks.hpp"
@@ -13,12 +13,8 @@ struct SourceSizes {
   Index sequences, kv_heads, head_dim, v_head_dim;
 };
 
-/// No model comes near this limit; below it no product of sizes overflows.
 inline void check_dim(const char* argument, const char* what, Index dim) {
-  constexpr Index max_dim = Index{1} << 24;
-  if (dim > max_dim) {
-    fail(argument, Text(what) + " " + to_text(dim), "must be at most " + to_text(max_dim));
-  }
+  if (dim > most_size) fail(argument, Text(what) + " " + to_text(dim), "must be at most " + to_text(most_size));
 }
 
 inline void check_shapes(const Extents& query, const SourceSizes& source, const Extents& out, Index rotary_dim) {
@@ -50,12 +46,12 @@ inline void check_sequences(const QueryPlaces& queries, Index batch, Index seque
   }
   for (Index sequence = 0; sequence < sequences; ++sequence) {
     const Index kv_len = length(sequence);
-    const QueryRun run = queries.run(sequence, kv_len);
-    if (!queries.q_offset && run.count > kv_len) {
-      fail("query", to_text(run.count) + " rows", "must be at most kv_len, " + to_text(kv_len));
+    const QueryTokens tokens = queries.tokens(sequence, kv_len);
+    if (!queries.q_offset && tokens.count > kv_len) {
+      fail("query", to_text(tokens.count) + " rows", "must be at most kv_len, " + to_text(kv_len));
     }
-    if (run.position < 0 || run.count > kv_len || run.position > kv_len - run.count) {
-      fail("q_offset", to_text(run.position) + " with " + to_text(run.count) + " query rows",
+    if (tokens.position < 0 || tokens.count > kv_len || tokens.position > kv_len - tokens.count) {
+      fail("q_offset", to_text(tokens.position) + " with " + to_text(tokens.count) + " query rows",
            "must be at least 0, and q_offset + q_len at most kv_len, " + to_text(kv_len));
     }
   }
@@ -104,11 +100,8 @@ inline void check_memory(std::span<const NamedRange> inputs, std::span<const Wri
 
 /// Sizes of a policy's choices, and its optimism where it ranks blocks.
 inline void check_selection(Index block_size, Index queries, std::optional<double> optimism) {
-  constexpr Index most = Index{1} << 24;
-  const std::pair<const char*, Index> sizes[] = {{"selection block_size", block_size}, {"selection queries", queries}};
-  for (const auto& [name, size] : sizes) {
-    if (size < 1 || size > most) fail(name, to_text(size), "must be from 1 to " + to_text(most));
-  }
+  check_size("selection block_size", block_size, 1);
+  check_size("selection queries", queries, 1);
   if (optimism && !(*optimism >= 0 && *optimism <= 1)) {
     fail("selection optimism", to_text(*optimism), "must be from 0 to 1");
   }

@@ -26,15 +26,10 @@ using CacheScalar = std::conditional_t<std::is_same_v<E, double>, double, float>
 
 template <class K, class V>
 void check_cache_shape(const CacheShape& shape) {
-  constexpr Index most = Index{1} << 24;
-  const std::pair<const char*, Index> sizes[] = {
-      {"kv_heads", shape.kv_heads}, {"head_dim", shape.head_dim}, {"v_head_dim", shape.v_head_dim}};
-  for (const auto& [name, size] : sizes) {
-    if (size < 1 || size > most) fail(name, to_text(size), "must be from 1 to " + to_text(most));
-  }
-  if (shape.summary_block < 0 || shape.summary_block > most) {
-    fail("summary_block", to_text(shape.summary_block), "must be from 0 to " + to_text(most));
-  }
+  check_size("kv_heads", shape.kv_heads, 1);
+  check_size("head_dim", shape.head_dim, 1);
+  check_size("v_head_dim", shape.v_head_dim, 1);
+  check_size("summary_block", shape.summary_block, 0);
   const auto check_multiple = [](const char* name, Index size, Index multiple) {
     if (size % multiple != 0) {
       fail(name, to_text(size), Text("must be a multiple of ") + to_text(multiple) + " for its storage");

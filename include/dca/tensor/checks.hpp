@@ -16,6 +16,15 @@ inline Text describe(const Extents& shape) {
   return text + "]";
 }
 
+/// Most heads, features, and tokens of a block: no model comes near, and below it no product of sizes overflows.
+inline constexpr Index most_size = Index{1} << 24;
+
+inline void check_size(const char* argument, Index size, Index least) {
+  if (size < least || size > most_size) {
+    fail(argument, to_text(size), "must be from " + to_text(least) + " to " + to_text(most_size));
+  }
+}
+
 /// First byte and one past the last that a non-empty view can touch.
 struct ByteRange {
   const char* first;

@@ -28,7 +28,7 @@ using ScoreRows = void (*)(const RowStream&, Index features, const T* queries, T
 template <class T>
 using AddValues = void (*)(const RowStream&, Index features, const T* weights, Index weight_stride, T* sums);
 template <class Function>
-using ByRows = std::array<Function, streamed_rows>;
+using ByRows = std::array<Function, rows_per_pass>;
 
 template <class T, class E>
 constexpr RowAccess<T> row_access(Index features) {

@@ -10,7 +10,7 @@
 namespace dca::detail {
 
 /// Query rows that a pass over a tile's rows serves together.
-inline constexpr int streamed_rows = 4;
+inline constexpr int rows_per_pass = 4;
 
 /// Keys that `rows` query rows meet at a time: as many as make one packet of sums.
 template <class T>

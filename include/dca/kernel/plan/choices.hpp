@@ -6,13 +6,13 @@
 
 #include "dca/device/scratch.hpp"
 #include "dca/kernel/plan/composition.hpp"
-#include "dca/kernel/plan/query_runs.hpp"
+#include "dca/kernel/plan/query_tokens.hpp"
 #include "dca/positions/block_selection.hpp"
 
 namespace dca::detail {
 
-/// Queries [first, last) of a sequence that share their choices, one for each kv_head. `keys` is what any sees.
-struct QueryGroup {
+/// What queries [first, last) of a sequence chose together, a set for each kv_head. `keys` is what any of them sees.
+struct Choice {
   Index sequence;
   KeyRange queries;
   KeyRange keys;
@@ -20,9 +20,10 @@ struct QueryGroup {
   Index words;       // of a set
 };
 
-/// Sets of key blocks that queries visit of one part's keys, one for each group of queries and kv_head. Groups are cut
-/// at multiples of `queries` tokens and where the keys that queries see through the part change; a sequence whose
-/// products are streamed is one group. By default there is no such part: every query visits all keys that it sees.
+/// Sets of key blocks that queries visit of one part's keys, one for each choice and kv_head. Neighbouring queries
+/// share a choice, up to multiples of `queries` tokens and to where the keys that they see through the part change; all
+/// of a sequence share one where products are streamed. By default there is no such part: every query visits all keys
+/// that it sees.
 ///
 /// Made in two steps, as CallPlan is: count, then fill.
 class BlockChoices {
@@ -35,15 +36,15 @@ class BlockChoices {
   bool selects() const { return part_ >= 0; }
 
   /// `group` heads a kv_head.
-  void count(const Composition& composition, Index sequences, Index kv_heads, Index group, QueryRuns runs) {
+  void count(const Composition& composition, Index sequences, Index kv_heads, Index group, QueryTokensOf tokens_of) {
     sequences_ = sequences;
     kv_heads_ = kv_heads;
     heads_in_group_ = group;
     for (Index s = 0; s < sequences; ++s) {
       constexpr Index none = std::numeric_limits<Index>::min() / 2;
       Index edge = none, edge_before = none;
-      for_each_group(composition, runs(s), [&](KeyRange queries, KeyRange keys) {
-        ++group_count_;
+      for_each_choice(composition, tokens_of(s), [&](KeyRange queries, KeyRange keys) {
+        ++choice_count_;
         most_blocks_ = std::max(most_blocks_, ceil_div(keys.last, block_size_));
         words_ = checked_sum("key", words_, checked_product("key", BlockSet::words(keys.last, block_size_), kv_heads));
         edges_apart_ = std::min(edges_apart_, queries.first - edge_before);
@@ -55,61 +56,61 @@ class BlockChoices {
 
   /// Takes its tables from `arena`; of an arena without memory, only the amount.
   void take_tables(Arena& arena) {
-    first_group_ = arena.take<Index>(sequences_ + 1);
-    groups_ = arena.take<QueryGroup>(group_count_);
+    first_choice_ = arena.take<Index>(sequences_ + 1);
+    entries_ = arena.take<Choice>(choice_count_);
     sets_ = arena.take<std::uint64_t>(words_);
   }
 
-  void fill(const Composition& composition, QueryRuns runs) {
-    Index group = 0, word = 0;
+  void fill(const Composition& composition, QueryTokensOf tokens_of) {
+    Index count = 0, word = 0;
     for (Index s = 0; s < sequences_; ++s) {
-      first_group_[s] = group;
-      for_each_group(composition, runs(s), [&](KeyRange queries, KeyRange keys) {
+      first_choice_[s] = count;
+      for_each_choice(composition, tokens_of(s), [&](KeyRange queries, KeyRange keys) {
         const Index words = BlockSet::words(keys.last, block_size_);
-        groups_[group++] = {s, queries, keys, word, words};
+        entries_[count++] = {s, queries, keys, word, words};
         word += words * kv_heads_;
       });
     }
-    first_group_[sequences_] = group;
+    first_choice_[sequences_] = count;
     std::fill_n(sets_, words_, std::uint64_t{0});
   }
 
-  Index group_count() const { return group_count_; }
-  const QueryGroup& group(Index g) const { return groups_[g]; }
+  Index choice_count() const { return choice_count_; }
+  const Choice& choice(Index c) const { return entries_[c]; }
   /// Blocks below the last key that any query sees.
   Index most_blocks() const { return most_blocks_; }
 
-  BlockSet set(const QueryGroup& group, Index kv_head) const { return set(group, kv_head, group.keys); }
+  BlockSet set(const Choice& choice, Index kv_head) const { return set(choice, kv_head, choice.keys); }
   /// As far as `keys` go.
-  BlockSet set(const QueryGroup& group, Index kv_head, KeyRange keys) const {
-    return {sets_ + group.first_word + kv_head * group.words, block_size_, keys};
+  BlockSet set(const Choice& choice, Index kv_head, KeyRange keys) const {
+    return {sets_ + choice.first_word + kv_head * choice.words, block_size_, keys};
   }
 
-  /// The group of the query at `position`.
-  const QueryGroup& group_of(Index sequence, Index position) const {
-    const QueryGroup* const first = groups_ + first_group_[sequence];
-    const QueryGroup* const last = groups_ + first_group_[sequence + 1];
+  /// The choice of the query at `position`.
+  const Choice& choice_of(Index sequence, Index position) const {
+    const Choice* const first = entries_ + first_choice_[sequence];
+    const Choice* const last = entries_ + first_choice_[sequence + 1];
     return *(std::upper_bound(first, last, position,
-                              [](Index p, const QueryGroup& group) { return p < group.queries.first; }) -
+                              [](Index p, const Choice& choice) { return p < choice.queries.first; }) -
              1);
   }
 
   /// The position after those that share a choice with the query at `position`.
   Index edge_after(Index sequence, Index position) const {
-    return selects() ? group_of(sequence, position).queries.last : std::numeric_limits<Index>::max();
+    return selects() ? choice_of(sequence, position).queries.last : std::numeric_limits<Index>::max();
   }
 
-  /// Most groups that `count` neighbouring tokens belong to, or more.
+  /// Most choices that `count` neighbouring tokens belong to, or more.
   Index most_edges(Index count) const { return selects() ? 2 * (count / edges_apart_ + 1) : 0; }
 
  private:
-  /// Calls f(queries, keys) for the groups of a run.
+  /// Calls f(queries, keys) for the groups of a sequence.
   template <class F>
-  void for_each_group(const Composition& composition, const QueryRun& run, F&& f) const {
+  void for_each_choice(const Composition& composition, const QueryTokens& tokens, F&& f) const {
     const auto keys_of = [&](Index position) { return composition.keys(part_, position); };
-    const bool together = is_streamed(run.count * heads_in_group_);
-    const Index end = run.position + run.count;
-    for (Index first = run.position; first < end;) {
+    const bool together = is_streamed(tokens.count * heads_in_group_);
+    const Index end = tokens.position + tokens.count;
+    for (Index first = tokens.position; first < end;) {
       const KeyRange keys = keys_of(first);
       if (together) return f(KeyRange{first, end}, hull(keys, keys_of(end - 1)));
       Index last = std::min(end, first + queries_ - first % queries_);
@@ -128,10 +129,10 @@ class BlockChoices {
 
   Index part_ = -1;
   Index block_size_ = 1, queries_ = 1;
-  Index heads_in_group_ = 1, sequences_ = 0, kv_heads_ = 0, group_count_ = 0, most_blocks_ = 0, words_ = 0;
+  Index heads_in_group_ = 1, sequences_ = 0, kv_heads_ = 0, choice_count_ = 0, most_blocks_ = 0, words_ = 0;
   Index edges_apart_ = std::numeric_limits<Index>::max();  // least distance of an edge and the next but one
-  Index* first_group_ = nullptr;                           // by sequence, and one past the last
-  QueryGroup* groups_ = nullptr;
+  Index* first_choice_ = nullptr;                          // by sequence, and one past the last
+  Choice* entries_ = nullptr;
   std::uint64_t* sets_ = nullptr;
 };
 
@@ -142,7 +143,7 @@ inline bool visits_keys(const Composition& composition, const BlockChoices& choi
     const KeyRange seen = composition.keys(part, position);
     if (seen.empty()) continue;
     if (!choices.selects(part)) return true;
-    if (!choices.set(choices.group_of(sequence, position), kv_head, seen).first_run(seen).empty()) return true;
+    if (!choices.set(choices.choice_of(sequence, position), kv_head, seen).first_run(seen).empty()) return true;
   }
   return false;
 }

@@ -6,7 +6,7 @@
 
 #include "dca/kernel/machine/row_access.hpp"
 #include "dca/kernel/plan/composition.hpp"
-#include "dca/kernel/plan/query_runs.hpp"
+#include "dca/kernel/plan/query_tokens.hpp"
 #include "dca/kernel/tile/logit_scales.hpp"
 #include "dca/kernel/tile/row_states.hpp"
 #include "dca/rope/rotary_embedding.hpp"
@@ -71,30 +71,30 @@ struct AttentionCall {
   TensorView<T> skipped{};
   const T* sink_logits = nullptr;
 
-  /// Query row `token` of a run.
-  const std::byte* query_row(const QueryRun& run, Index token, Index head) const {
-    return query.row(run.batch, run.first + token, head);
+  /// Query row `token` of a sequence.
+  const std::byte* query_row(const QueryTokens& tokens, Index token, Index head) const {
+    return query.row(tokens.batch, tokens.first + token, head);
   }
 
-  /// Row `token` of the result of a run.
-  std::byte* out_row(const QueryRun& run, Index token, Index head) const {
-    return out.row(run.batch, run.first + token, head);
+  /// Row `token` of the result of a sequence.
+  std::byte* out_row(const QueryTokens& tokens, Index token, Index head) const {
+    return out.row(tokens.batch, tokens.first + token, head);
   }
 
   /// A row's place in a tensor [batch, q_len, heads].
-  T* row_of(const TensorView<T>& x, const QueryRun& run, Index token, Index head) const {
-    return x.data + run.batch * x.strides[0] + (run.first + token) * x.strides[1] + head * x.strides[2];
+  T* row_of(const TensorView<T>& x, const QueryTokens& tokens, Index token, Index head) const {
+    return x.data + tokens.batch * x.strides[0] + (tokens.first + token) * x.strides[1] + head * x.strides[2];
   }
 
   /// Normalises the sums [v_head_dim] of a row, and writes them and the row's lse. A row that visits no keys gives 0
   /// and -inf; one whose logits are all -inf has no softmax, and gives NaN.
-  void write_row(const QueryRun& run, Index token, Index head, const T* sums, RowSoftmax<T> softmax,
+  void write_row(const QueryTokens& tokens, Index token, Index head, const T* sums, RowSoftmax<T> softmax,
                  bool visits) const {
     const auto [weight, log_sum] = finish(head, softmax, visits);
-    write(sums, weight, v_head_dim, out_row(run, token, head));
-    if (lse.data != nullptr) *row_of(lse, run, token, head) = static_cast<T>(log_sum);
+    write(sums, weight, v_head_dim, out_row(tokens, token, head));
+    if (lse.data != nullptr) *row_of(lse, tokens, token, head) = static_cast<T>(log_sum);
     if (skipped.data != nullptr) {
-      T* const share = row_of(skipped, run, token, head);
+      T* const share = row_of(skipped, tokens, token, head);
       *share = static_cast<T>(skipped_share(static_cast<double>(*share), log_sum / std::numbers::ln2));
     }
   }

@@ -1,4 +1,4 @@
-// Chooses key blocks for a group of queries: estimates from block summaries, then the policy's choice.
+// Chooses key blocks for queries that share a choice: estimates from block summaries, then the policy's choice.
 #pragma once
 
 #include "dca/kernel/machine/online_softmax.hpp"
@@ -68,7 +68,7 @@ struct SelectionRef {
   bool ranks() const { return choose_ranked != nullptr; }
 };
 
-/// Chooses for groups of queries, one at a time; what a thread needs for it.
+/// Makes choices, one at a time; what a thread needs for it.
 ///
 /// With the middle c of a block's least and largest keys, and their reach r to both sides, <q, k> <= <q, c> + <|q|, r>
 /// for each of its keys k. So the bounds of many queries on many blocks are one product, of rows [c, r] with columns
@@ -76,7 +76,7 @@ struct SelectionRef {
 template <class T>
 class BlockChooser {
  public:
-  /// Takes from `arena` what any group needs; of an arena without memory, only the amount.
+  /// Takes from `arena` what any choice needs; of an arena without memory, only the amount.
   BlockChooser(const AttentionParams& params, Index part, const KeySummaries<T>& summaries,
                const AttentionCall<T>& call, const SelectionRef<T>& selection, const BlockChoices& choices,
                Arena& arena)
@@ -99,29 +99,29 @@ class BlockChooser {
     blocks_ = arena.take<RankedBlock<T>>(choices.most_blocks());
   }
 
-  /// Lets the policy choose for a group.
-  void choose(const QueryGroup& group, const QueryRun& run, Index kv_head) {
-    run_ = run;
+  /// Lets the policy make a choice.
+  void choose(const Choice& choice, const QueryTokens& tokens, Index kv_head) {
+    tokens_ = tokens;
     // Queries that are streamed together visit what any of them chose, even where they see different keys.
-    for_each_alike(group, kv_head, [&](const QueryBlock& query, BlockSet set) { choose_alike(query, set); });
+    for_each_alike(choice, kv_head, [&](const QueryBlock& query, BlockSet set) { choose_alike(query, set); });
   }
 
-  /// Writes bounds of the softmax mass that the queries of a group skip. To be called after `choose`.
-  void bound_skipped(const QueryGroup& group, const QueryRun& run, Index kv_head) {
-    run_ = run;
-    for_each_alike(group, kv_head, [&](const QueryBlock& query, BlockSet set) { bound_alike(query, set); });
+  /// Writes bounds of the softmax mass that the queries of a choice skip. To be called after `choose`.
+  void bound_skipped(const Choice& choice, const QueryTokens& tokens, Index kv_head) {
+    tokens_ = tokens;
+    for_each_alike(choice, kv_head, [&](const QueryBlock& query, BlockSet set) { bound_alike(query, set); });
   }
 
  private:
-  /// Calls f for the queries of a group that see the same keys, where they see any.
+  /// Calls f for the queries of a choice that see the same keys, where they see any.
   template <class F>
-  void for_each_alike(const QueryGroup& group, Index kv_head, F&& f) const {
-    for (Index first = group.queries.first; first < group.queries.last;) {
+  void for_each_alike(const Choice& choice, Index kv_head, F&& f) const {
+    for (Index first = choice.queries.first; first < choice.queries.last;) {
       const KeyRange keys = params_.composition.keys(part_, first);
-      Index last = group.queries.last;
+      Index last = choice.queries.last;
       while (params_.composition.keys(part_, last - 1) != keys) --last;
       if (!keys.empty())
-        f(QueryBlock{group.sequence, kv_head, {first, last}, keys}, choices_.set(group, kv_head, keys));
+        f(QueryBlock{choice.sequence, kv_head, {first, last}, keys}, choices_.set(choice, kv_head, keys));
       first = last;
     }
   }
@@ -166,7 +166,7 @@ class BlockChooser {
       online_softmax<T, vectors>(scores_, count, most, {max, total}, factor);
       for (Index row = rows.first; row < rows.last; ++row) {
         const Index lane = row - rows.first;
-        *call_.row_of(call_.skipped, run_, row / group_, query.kv_head * group_ + row % group_) =
+        *call_.row_of(call_.skipped, tokens_, row / group_, query.kv_head * group_ + row % group_) =
             static_cast<T>(max[lane] + std::log2(total[lane]));
       }
     });
@@ -175,11 +175,11 @@ class BlockChooser {
   /// Calls f(vectors, rows) for a block's query rows, a panel at a time, packed as [q, |q|] with weight 1.
   template <class F>
   void for_each_panel(const QueryBlock& query, F&& f) {
-    const Index last_row = (query.queries.last - run_.position) * group_;
-    for (Index row = (query.queries.first - run_.position) * group_; row < last_row; row += panel_rows<T>) {
+    const Index last_row = (query.queries.last - tokens_.position) * group_;
+    for (Index row = (query.queries.first - tokens_.position) * group_; row < last_row; row += panel_rows<T>) {
       const Index count = std::min(panel_rows<T>, last_row - row), lanes = round_up(count, packet_size<T>);
       const QueryPacker<T> packer{params_, call_, rotator_, rows_};
-      packer.pack(part_, run_, query.kv_head, group_, {row, row + count}, last_row, lanes, queries_);
+      packer.pack(part_, tokens_, query.kv_head, group_, {row, row + count}, last_row, lanes, queries_);
       for (Index k = 0; k < head_dim_ * lanes; k += packet_size<T>) {
         store(queries_ + head_dim_ * lanes + k, ei::pabs(load(queries_ + k)));
       }
@@ -245,7 +245,7 @@ class BlockChooser {
   T* bounds_ = nullptr;  // of a tile of blocks: [key_tile][2 * head_dim]
   T* scores_ = nullptr;  // [blocks][lanes]
   RankedBlock<T>* blocks_ = nullptr;
-  QueryRun run_{};
+  QueryTokens tokens_{};
 };
 
 }  // namespace dca::detail

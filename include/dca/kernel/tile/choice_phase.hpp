@@ -25,14 +25,14 @@ class ChoicePhase {
                              Index bytes) const = 0;
   const BlockChoices& choices() const { return choices_; }
 
-  /// Appends the choices by group and kv_head. Throws std::bad_alloc with nothing appended.
+  /// Appends the choices, by kv_head. Throws std::bad_alloc with nothing appended.
   void report(Index kv_heads, std::vector<ChosenBlocks>& to) const {
     std::vector<ChosenBlocks> chosen;
-    for (Index g = 0; g < choices_.group_count(); ++g) {
-      const QueryGroup& group = choices_.group(g);
+    for (Index c = 0; c < choices_.choice_count(); ++c) {
+      const Choice& choice = choices_.choice(c);
       for (Index kv_head = 0; kv_head < kv_heads; ++kv_head) {
-        chosen.push_back({{group.sequence, kv_head, group.queries, group.keys}, {}});
-        const BlockSet set = choices_.set(group, kv_head);
+        chosen.push_back({{choice.sequence, kv_head, choice.queries, choice.keys}, {}});
+        const BlockSet set = choices_.set(choice, kv_head);
         for (Index block = set.first_block(); block < set.last_block(); ++block) {
           if (set.contains(block)) chosen.back().blocks.push_back(block);
         }
@@ -48,7 +48,7 @@ class ChoicePhase {
   BlockChoices choices_;
 };
 
-/// Makes the choices of all query groups and kv_heads of a call, each independent of the others: the same on any thread
+/// Makes all choices of a call, for each kv_head, each independent of the others: the same on any thread
 /// and in any batch.
 template <class T>
 class PolicyPhase final : public ChoicePhase {
@@ -64,7 +64,7 @@ class PolicyPhase final : public ChoicePhase {
         selection_(selection),
         summaries_(source, selection.block_size) {
     choices_.count(params.composition, source.sequences, source.kv_heads, call.heads / source.kv_heads,
-                   [this](Index sequence) { return run_of(sequence); });
+                   [this](Index sequence) { return tokens_of(sequence); });
   }
 
   void take_shared(Arena& arena) override {
@@ -72,11 +72,11 @@ class PolicyPhase final : public ChoicePhase {
     choices_.take_tables(arena);
     if (needs_summaries()) {
       summaries_.take_table(arena, [&](Index sequence) {
-        const QueryRun run = run_of(sequence);
-        return run.count == 0 ? 0 : params_.composition.keys(part_, run.position + run.count - 1).last;
+        const QueryTokens tokens = tokens_of(sequence);
+        return tokens.count == 0 ? 0 : params_.composition.keys(part_, tokens.position + tokens.count - 1).last;
       });
     }
-    if (!counting) choices_.fill(params_.composition, [this](Index sequence) { return run_of(sequence); });
+    if (!counting) choices_.fill(params_.composition, [this](Index sequence) { return tokens_of(sequence); });
   }
 
   Index bytes_per_worker() const override {
@@ -86,7 +86,7 @@ class PolicyPhase final : public ChoicePhase {
     return std::max(summarising.used(), choosing.used());
   }
 
-  Index most_tasks() const override { return std::max(summaries_.tasks(), choices_.group_count() * source_.kv_heads); }
+  Index most_tasks() const override { return std::max(summaries_.tasks(), choices_.choice_count() * source_.kv_heads); }
 
   void run(const DeviceRef& device, HelperControlOwner& helpers, Index workers, std::byte* own, Index bytes) override {
     run_tasks(device, helpers, std::min(workers, std::max<Index>(summaries_.tasks(), 1)), summaries_.tasks(),
@@ -94,37 +94,37 @@ class PolicyPhase final : public ChoicePhase {
                 Arena arena(own + worker * bytes);
                 summaries_.summarise(params_, part_, task, arena);
               });
-    for_each_group(device, helpers, workers, own, bytes,
-                   [](BlockChooser<T>& chooser, const QueryGroup& group, const QueryRun& run, Index kv_head) {
-                     chooser.choose(group, run, kv_head);
-                   });
+    for_each_choice(device, helpers, workers, own, bytes,
+                    [](BlockChooser<T>& chooser, const Choice& choice, const QueryTokens& tokens, Index kv_head) {
+                      chooser.choose(choice, tokens, kv_head);
+                    });
   }
 
   void bound_skipped(const DeviceRef& device, HelperControlOwner& helpers, Index workers, std::byte* own,
                      Index bytes) const override {
     if (call_.skipped.data == nullptr) return;
-    for_each_group(device, helpers, workers, own, bytes,
-                   [](BlockChooser<T>& chooser, const QueryGroup& group, const QueryRun& run, Index kv_head) {
-                     chooser.bound_skipped(group, run, kv_head);
-                   });
+    for_each_choice(device, helpers, workers, own, bytes,
+                    [](BlockChooser<T>& chooser, const Choice& choice, const QueryTokens& tokens, Index kv_head) {
+                      chooser.bound_skipped(choice, tokens, kv_head);
+                    });
   }
 
  private:
-  /// Calls f(chooser, group, its queries, kv_head) for all groups and kv_heads.
-  void for_each_group(const DeviceRef& device, HelperControlOwner& helpers, Index workers, std::byte* own, Index bytes,
-                      FunctionRef<void(BlockChooser<T>&, const QueryGroup&, const QueryRun&, Index)> f) const {
-    // Later groups have more to choose from: they come first, so that the threads finish together.
-    const Index tasks = choices_.group_count() * source_.kv_heads;
+  /// Calls f(chooser, choice, its sequence's queries, kv_head) for all choices and kv_heads.
+  void for_each_choice(const DeviceRef& device, HelperControlOwner& helpers, Index workers, std::byte* own, Index bytes,
+                       FunctionRef<void(BlockChooser<T>&, const Choice&, const QueryTokens&, Index)> f) const {
+    // Later ones have more to choose from: they come first, so that the threads finish together.
+    const Index tasks = choices_.choice_count() * source_.kv_heads;
     run_tasks(device, helpers, std::min(workers, std::max<Index>(tasks, 1)), tasks, [&](Index worker, Index task) {
       Arena arena(own + worker * bytes);
       BlockChooser<T> chooser(params_, part_, summaries_, call_, selection_, choices_, arena);
-      const QueryGroup& group = choices_.group((tasks - 1 - task) / source_.kv_heads);
-      f(chooser, group, run_of(group.sequence), task % source_.kv_heads);
+      const Choice& choice = choices_.choice((tasks - 1 - task) / source_.kv_heads);
+      f(chooser, choice, tokens_of(choice.sequence), task % source_.kv_heads);
     });
   }
 
   bool needs_summaries() const { return selection_.ranks() || call_.skipped.data != nullptr; }
-  QueryRun run_of(Index sequence) const { return call_.places.run(sequence, source_.length(sequence)); }
+  QueryTokens tokens_of(Index sequence) const { return call_.places.tokens(sequence, source_.length(sequence)); }
 
   const AttentionParams& params_;
   Index part_;

@@ -53,12 +53,12 @@ struct QueryPacker {
   RowRotator<T>& rotate;
   T* rows;
 
-  /// Rows [which.first, which.last) of a run, `group` heads a token, as place_query makes them for a part: [head_dim]
-  /// [lanes], with zeros for the lanes beyond. Rows up to `end` will be packed after them.
-  void pack(Index part, const QueryRun& run, Index kv_head, Index group, KeyRange which, Index end, Index lanes,
+  /// Rows [which.first, which.last) of a sequence, `group` heads a token, as place_query makes them for a part:
+  /// [head_dim] [lanes], with zeros for the lanes beyond. Rows up to `end` will be packed after them.
+  void pack(Index part, const QueryTokens& tokens, Index kv_head, Index group, KeyRange which, Index end, Index lanes,
             T* place) const {
     const Index head_dim = call.head_dim;
-    const auto row_at = [&](Index row) { return call.query_row(run, row / group, kv_head * group + row % group); };
+    const auto row_at = [&](Index row) { return call.query_row(tokens, row / group, kv_head * group + row % group); };
     for (Index lane = 0; lane < lanes; lane += packet_size<T>) {
       for (Index r = 0; r < packet_size<T>; ++r) {
         const Index row = which.first + lane + r;
@@ -67,7 +67,7 @@ struct QueryPacker {
           continue;
         }
         if (row + packed_rows_ahead < end) prefetch(row_at(row + packed_rows_ahead), call.query_access.bytes);
-        place_query(params, rotate, params.composition.query_position(part, run.position + row / group),
+        place_query(params, rotate, params.composition.query_position(part, tokens.position + row / group),
                     call.query_access, row_at(row), head_dim, rows + packet_size<T> * head_dim, rows + r * head_dim);
       }
       transpose(rows, head_dim, packet_size<T>, head_dim, place + lane, lanes);

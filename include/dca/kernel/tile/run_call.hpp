@@ -4,12 +4,12 @@
 #include "dca/device/workers.hpp"
 #include "dca/kernel/plan/call_plan.hpp"
 #include "dca/kernel/tile/choice_phase.hpp"
-#include "dca/kernel/tile/packed_block.hpp"
-#include "dca/kernel/tile/streamed_block.hpp"
+#include "dca/kernel/tile/packed_attention.hpp"
+#include "dca/kernel/tile/streamed_attention.hpp"
 
 namespace dca::detail {
 
-/// Attention of all rows of a call on the threads of a device. Sequences with many query rows are cut into blocks of
+/// Attention of all rows of a call on the threads of a device. Sequences with many query rows are cut into tasks of
 /// rows, those with few into pieces of keys, whose partial states are merged in a second step. Where a policy lets
 /// queries choose their keys, they do so before.
 ///
@@ -31,9 +31,9 @@ class CallRunner {
         group_(call.heads / kv_heads_),
         plan_(CallPlan::count({source.sequences, kv_heads_, group_,
                                (source.head_dim + source.v_head_dim) * static_cast<Index>(sizeof(T)), device.threads()},
-                              lane_shape<T>, runs(), params.composition, choices_)),
+                              lane_shape<T>, tokens_of(), params.composition, choices_)),
         width_(whole_packets<T>(source.v_head_dim)),
-        state_size_(round_up(RowStates<T>::size(plan_.piece_rows(), width_), packet_size<T>)) {}
+        state_size_(round_up(RowStates<T>::size(plan_.largest_piece(), width_), packet_size<T>)) {}
 
   /// Throws std::bad_alloc without memory for scratch or `chosen`, and what a policy throws; nothing is written then.
   void run(Workspace* workspace, std::vector<ChosenBlocks>* chosen) {
@@ -51,7 +51,7 @@ class CallRunner {
     plan_.take_tables(shared);
     if (choice_ != nullptr) choice_->take_shared(shared);
     states_ = shared.take<T>(states * state_size_);
-    plan_.fill(runs(), params_.composition);
+    plan_.fill(tokens_of(), params_.composition);
     std::byte* const own = scratch.data() + shared_bytes;
     if (choice_ != nullptr) {
       choice_->run(device_, scratch.helpers(), workers, own, bytes);
@@ -85,16 +85,17 @@ class CallRunner {
     }
   }
 
-  auto runs() const {
-    return [this](Index sequence) { return call_.places.run(sequence, source_.length(sequence)); };
+  auto tokens_of() const {
+    return [this](Index sequence) { return call_.places.tokens(sequence, source_.length(sequence)); };
   }
 
   /// The largest need of a task.
   Index bytes_per_worker() const {
     Arena packed, streamed, merging;
-    if (plan_.packed_rows() > 0) PackedBlock<T>(params_, source_, call_, choices_, plan_.packed_rows(), packed);
-    if (plan_.streamed_rows() > 0) {
-      StreamedBlock<T>(params_, source_, call_, choices_, plan_.streamed_rows(), streamed);
+    if (plan_.largest_packed() > 0)
+      PackedAttention<T>(params_, source_, call_, choices_, plan_.largest_packed(), packed);
+    if (plan_.largest_streamed() > 0) {
+      StreamedAttention<T>(params_, source_, call_, choices_, plan_.largest_streamed(), streamed);
     }
     merging.take<T>(width_);
     const Index choosing = choice_ != nullptr ? choice_->bytes_per_worker() : 0;
@@ -103,21 +104,21 @@ class CallRunner {
 
   void run_packed(Index task, Arena& arena) const {
     const PackedTask& rows = plan_.packed(task / kv_heads_);
-    PackedBlock<T> block(params_, source_, call_, choices_, plan_.packed_rows(), arena);
-    block.attend(rows.sequence, runs()(rows.sequence), task % kv_heads_, rows.first_row, rows.last_row);
+    PackedAttention<T> attention(params_, source_, call_, choices_, plan_.largest_packed(), arena);
+    attention.attend(rows.sequence, tokens_of()(rows.sequence), task % kv_heads_, rows.first_row, rows.last_row);
   }
 
   void run_piece(Index task, Arena& arena) const {
     const Index piece = task / kv_heads_, kv_head = task % kv_heads_, sequence = plan_.sequence_of(piece);
-    const QueryRun run = runs()(sequence);
-    const KeyRange keys = CallPlan::keys_of(run, piece - plan_.first_piece(sequence));
-    const Index rows = run.count * group_;
+    const QueryTokens tokens = tokens_of()(sequence);
+    const KeyRange keys = CallPlan::keys_of(tokens, piece - plan_.first_piece(sequence));
+    const Index rows = tokens.count * group_;
     if (is_streamed(rows)) {
-      StreamedBlock<T> block(params_, source_, call_, choices_, plan_.streamed_rows(), arena);
-      block.attend(sequence, run, kv_head, keys, state(piece, kv_head, rows));
+      StreamedAttention<T> attention(params_, source_, call_, choices_, plan_.largest_streamed(), arena);
+      attention.attend(sequence, tokens, kv_head, keys, state(piece, kv_head, rows));
     } else {
-      PackedBlock<T> block(params_, source_, call_, choices_, plan_.packed_rows(), arena);
-      block.attend(sequence, run, kv_head, keys, state(piece, kv_head, rows));
+      PackedAttention<T> attention(params_, source_, call_, choices_, plan_.largest_packed(), arena);
+      attention.attend(sequence, tokens, kv_head, keys, state(piece, kv_head, rows));
     }
   }
 
@@ -135,14 +136,14 @@ class CallRunner {
       const Index first = plan_.first_piece(sequence), pieces = plan_.first_piece(sequence + 1) - first;
       if (pieces == 0) return;
       T* const sums = Arena(own + worker * bytes).template take<T>(width_);
-      const QueryRun run = runs()(sequence);
-      const Index rows = run.count * group_;
+      const QueryTokens tokens = tokens_of()(sequence);
+      const Index rows = tokens.count * group_;
       for (Index row = 0; row < rows; ++row) {
         const auto piece = [&](Index k) { return state(first + k, kv_head, rows); };
         const RowSoftmax<T> softmax = merge_states<T>(pieces, row, piece, sums);
-        const bool visits = softmax.total == T{0} &&
-                            visits_keys(params_.composition, choices_, sequence, kv_head, run.position + row / group_);
-        call_.write_row(run, row / group_, kv_head * group_ + row % group_, sums, softmax, visits);
+        const bool visits = softmax.total == T{0} && visits_keys(params_.composition, choices_, sequence, kv_head,
+                                                                 tokens.position + row / group_);
+        call_.write_row(tokens, row / group_, kv_head * group_ + row % group_, sums, softmax, visits);
       }
     });
   }

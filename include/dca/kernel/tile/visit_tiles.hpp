@@ -5,16 +5,16 @@
 
 namespace dca::detail {
 
-/// Takes a block of queries through all parts, and for each through the tiles of keys within `limit` that its rows see.
-/// The block says how the products are made: packed for many rows, streamed for few.
-template <class Block>
-void visit_tiles(Block& block, const Composition& composition, KeyRange limit) {
+/// Takes query rows through all parts, and for each through the tiles of keys within `limit` that they see.
+/// `attention` says how the products are made: packed for many rows, streamed for few.
+template <class Attention>
+void visit_tiles(Attention& attention, const Composition& composition, KeyRange limit) {
   for (Index part = 0; part < composition.parts(); ++part) {
-    const KeyRange seen = intersection(block.begin_part(part, limit), limit);
+    const KeyRange seen = intersection(attention.begin_part(part, limit), limit);
     if (seen.empty()) continue;
-    constexpr Index size = Block::tile_keys;
+    constexpr Index size = Attention::tile_keys;
     for (Index origin = seen.first - seen.first % size; origin < seen.last; origin += size) {
-      block.visit_tile(part, intersection(seen, {origin, origin + size}), origin);
+      attention.visit_tile(part, intersection(seen, {origin, origin + size}), origin);
     }
   }
 }

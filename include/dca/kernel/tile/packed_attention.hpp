@@ -1,4 +1,4 @@
-// The packed products: a block of many query rows.
+// Attention of many query rows, by packed products.
 #pragma once
 
 #include "dca/kernel/machine/online_softmax.hpp"
@@ -12,28 +12,28 @@ namespace dca::detail {
 template <class T>
 inline constexpr LaneShape lane_shape{packet_size<T>, panel_rows<T>};
 
-/// A block of query rows of one sequence and kv_head, as the tile loop drives it.
+/// Many query rows of one sequence and kv_head, as the tile loop drives them.
 ///
 /// With vectors of N lanes, a panel is up to 3 N query rows side by side, and both products have the same form: keys
 /// (or values) are broadcast, queries (or probabilities) are loaded:
 ///
-///   a part begins:      rotate the block's queries into panels [head_dim][lanes]
+///   a part begins:      rotate the queries into panels [head_dim][lanes]
 ///   a tile of keys:     rotate and pack keys [128][head_dim], pack values
 ///     for each panel that sees it:  scores = keys x queries; mask; online softmax
 ///                                   sums = sums * factor + values^T x probabilities
 ///   the end:            out = sums / total, lse
 ///
 /// The softmax is vertical, each lane for itself, and a lane's arithmetic depends on nothing but its own query and its
-/// own keys: the same bits for any grouping of rows into panels, blocks, batches and threads. A tile is packed once for
-/// all panels of a block, whose queries and sums stay in cache.
+/// own keys: the same bits for any grouping of rows into panels, tasks, batches and threads. A tile is packed once for
+/// all panels of a task, whose queries and sums stay in cache.
 template <class T>
-class PackedBlock {
+class PackedAttention {
  public:
   static constexpr Index tile_keys = key_tile;
 
-  /// Takes from `arena` what a block of at most `rows` rows needs; of an arena without memory, only the amount.
-  PackedBlock(const AttentionParams& params, const SourceRef<T>& source, const AttentionCall<T>& call,
-              const BlockChoices& choices, Index rows, Arena& arena)
+  /// Takes from `arena` what a task of at most `rows` rows needs; of an arena without memory, only the amount.
+  PackedAttention(const AttentionParams& params, const SourceRef<T>& source, const AttentionCall<T>& call,
+                  const BlockChoices& choices, Index rows, Arena& arena)
       : params_(params),
         source_(source),
         call_(call),
@@ -60,14 +60,14 @@ class PackedBlock {
   }
 
   /// Attention of rows [first_row, last_row) of a sequence and kv_head, through all parts.
-  void attend(Index sequence, const QueryRun& run, Index kv_head, Index first_row, Index last_row) {
-    visit(sequence, run, kv_head, first_row, last_row, {0, source_.length(sequence)});
+  void attend(Index sequence, const QueryTokens& tokens, Index kv_head, Index first_row, Index last_row) {
+    visit(sequence, tokens, kv_head, first_row, last_row, {0, source_.length(sequence)});
     for (const Panel* panel = panels_; panel < panels_ + panel_count_; ++panel) write_panel(*panel);
   }
 
   /// Of all its rows to the keys in `limit`, into `state`.
-  void attend(Index sequence, const QueryRun& run, Index kv_head, KeyRange limit, const RowStates<T>& state) {
-    visit(sequence, run, kv_head, 0, run.count * group_, limit);
+  void attend(Index sequence, const QueryTokens& tokens, Index kv_head, KeyRange limit, const RowStates<T>& state) {
+    visit(sequence, tokens, kv_head, 0, tokens.count * group_, limit);
     for (const Panel* panel = panels_; panel < panels_ + panel_count_; ++panel) store_panel(*panel, state);
   }
 
@@ -79,7 +79,7 @@ class PackedBlock {
     for (const Panel* panel = panels_; panel < panels_ + panel_count_; ++panel) {
       if (panel->seen.empty()) continue;
       const QueryPacker<T> packer{params_, call_, rotator_, rows_};
-      packer.pack(part, run_, kv_head_, group_, {panel->first_row, panel->first_row + panel->rows},
+      packer.pack(part, tokens_, kv_head_, group_, {panel->first_row, panel->first_row + panel->rows},
                   last.first_row + last.rows, panel->vectors * packet_size<T>, queries_ + panel->lane * head_dim_);
       first_tile(key_tile / 16);
     }
@@ -104,15 +104,16 @@ class PackedBlock {
   }
 
  private:
-  void visit(Index sequence, const QueryRun& run, Index kv_head, Index first_row, Index last_row, KeyRange limit) {
+  void visit(Index sequence, const QueryTokens& tokens, Index kv_head, Index first_row, Index last_row,
+             KeyRange limit) {
     sequence_ = sequence;
-    run_ = run;
+    tokens_ = tokens;
     kv_head_ = kv_head;
-    query_ = {run.position, group_};
-    panel_count_ = cutter_.cut(sequence, query_, first_row, last_row, panels_);
+    positions_ = {tokens.position, group_};
+    panel_count_ = cutter_.cut(sequence, positions_, first_row, last_row, panels_);
     if (choices_.selects()) {
       for (Panel* panel = panels_; panel < panels_ + panel_count_; ++panel) {
-        panel->group = &choices_.group_of(sequence, query_.position(panel->first_row));
+        panel->choice = &choices_.choice_of(sequence, positions_.at(panel->first_row));
       }
     }
     const Index lanes = panels_[panel_count_ - 1].lane + panels_[panel_count_ - 1].vectors * packet_size<T>;
@@ -138,7 +139,7 @@ class PackedBlock {
     KeyRange left = intersection(panel.seen, tile);
     if (left.empty()) return;
     if (choices_.selects(part)) {
-      const BlockSet chosen = choices_.set(*panel.group, kv_head_, left);
+      const BlockSet chosen = choices_.set(*panel.choice, kv_head_, left);
       for (KeyRange run = chosen.first_run(left); !run.empty(); run = chosen.first_run(left)) {
         f(run);
         left.first = run.last;
@@ -171,8 +172,8 @@ class PackedBlock {
       panel->seen = {0, 0};
       panel->common = {0, std::numeric_limits<Index>::max()};
       for (Index r = 0; r < panel->rows; ++r) {
-        const Index position = query_.position(panel->first_row + r);
-        const bool same = r > 0 && position == query_.position(panel->first_row + r - 1);
+        const Index position = positions_.at(panel->first_row + r);
+        const bool same = r > 0 && position == positions_.at(panel->first_row + r - 1);
         lanes[r] = same ? lanes[r - 1] : params_.composition.keys(part, position);
         panel->seen = hull(panel->seen, lanes[r]);
         panel->common = intersection(panel->common, lanes[r]);
@@ -244,7 +245,7 @@ class PackedBlock {
     const Index end = last.first_row + last.rows;
     for_each_row_of(panel, [&](Index row, Index lane, const T* sums) {
       const Index ahead = row + packed_rows_ahead;
-      if (ahead < end) prefetch<Access::write>(call_.out_row(run_, ahead / group_, head_of(ahead)), call_.out_bytes);
+      if (ahead < end) prefetch<Access::write>(call_.out_row(tokens_, ahead / group_, head_of(ahead)), call_.out_bytes);
       write_row(row, lane, sums);
     });
   }
@@ -262,8 +263,8 @@ class PackedBlock {
   void write_row(Index row, Index lane, const T* sums) {
     // Needed only for a row whose total is 0.
     const bool visits = state_.total[lane] == T{0} &&
-                        visits_keys(params_.composition, choices_, sequence_, kv_head_, query_.position(row));
-    call_.write_row(run_, row / group_, head_of(row), sums, {state_.max[lane], state_.total[lane]}, visits);
+                        visits_keys(params_.composition, choices_, sequence_, kv_head_, positions_.at(row));
+    call_.write_row(tokens_, row / group_, head_of(row), sums, {state_.max[lane], state_.total[lane]}, visits);
   }
 
   Index head_of(Index row) const { return kv_head_ * group_ + row % group_; }
@@ -285,9 +286,9 @@ class PackedBlock {
   T *lane_first_, *lane_last_;   // likewise, for masks
   T* rows_;                      // a packet of rows on their way in or out, and one more
   Index sequence_ = 0, kv_head_ = 0, panel_count_ = 0;
-  QueryRun run_{};
+  QueryTokens tokens_{};
   KeyRange seen_{0, 0};  // by any row, through the current part
-  QueryRows query_{0, 1};
+  RowPositions positions_{0, 1};
 };
 
 }  // namespace dca::detail

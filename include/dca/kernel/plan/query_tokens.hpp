@@ -1,4 +1,4 @@
-// The queries of a call, by sequence.
+// The query tokens of a call, by sequence.
 #pragma once
 
 #include <optional>
@@ -9,9 +9,9 @@
 
 namespace dca::detail {
 
-/// The queries of one sequence: `count` tokens from `first` on in batch `batch` of the call's tensors, the first of
+/// The query tokens of one sequence: `count` from `first` on in batch `batch` of the call's tensors, the first of
 /// them at absolute position `position`.
-struct QueryRun {
+struct QueryTokens {
   Index batch;
   Index first;
   Index count;
@@ -26,19 +26,19 @@ struct QueryPlaces {
   std::span<const Index> cu_seqlens;
 
   /// The queries of a sequence with kv_len keys: its last tokens, unless the call says otherwise.
-  QueryRun run(Index sequence, Index kv_len) const {
-    QueryRun run{sequence, 0, q_len, 0};
+  QueryTokens tokens(Index sequence, Index kv_len) const {
+    QueryTokens tokens{sequence, 0, q_len, 0};
     if (!cu_seqlens.empty()) {
       const auto s = static_cast<std::size_t>(sequence);
-      run = {0, cu_seqlens[s], cu_seqlens[s + 1] - cu_seqlens[s], 0};
+      tokens = {0, cu_seqlens[s], cu_seqlens[s + 1] - cu_seqlens[s], 0};
     }
-    run.position = q_offset.value_or(kv_len - run.count);
-    return run;
+    tokens.position = q_offset.value_or(kv_len - tokens.count);
+    return tokens;
   }
 };
 
-/// The queries of a sequence.
-using QueryRuns = FunctionRef<QueryRun(Index sequence)>;
+/// The query tokens of a sequence.
+using QueryTokensOf = FunctionRef<QueryTokens(Index sequence)>;
 
 /// Rows of a sequence and kv_head up to which the streamed products are the faster ones.
 inline constexpr Index most_streamed_rows = 24;
@@ -46,7 +46,7 @@ inline constexpr Index most_streamed_rows = 24;
 /// Whether so many rows of a sequence and kv_head meet their keys through streamed products.
 constexpr bool is_streamed(Index rows) { return rows <= most_streamed_rows; }
 
-/// Rows of a sequence and kv_head up to which a task is a piece of the keys and not a block of the rows, of which there
+/// Rows of a sequence and kv_head up to which a task is a piece of the keys and not a run of rows, of which there
 /// would be too few for the threads.
 inline constexpr Index most_split_rows = 64;
 

@@ -1,4 +1,4 @@
-// The streamed products: a few query rows against keys and values where they lie.
+// Attention of few query rows, by streamed products: keys and values where they lie.
 #pragma once
 
 #include "dca/kernel/machine/online_softmax.hpp"
@@ -17,14 +17,14 @@ namespace dca::detail {
 /// A pass serves up to 4 rows, softmaxes run along the keys. The bits of a row depend on the queries of its own call
 /// and sequence, which decide what shares a pass, and on nothing of other sequences or threads.
 template <class T>
-class StreamedBlock {
+class StreamedAttention {
  public:
   /// Hardware starts a stream anew for the keys and for the values of each tile: more than the packed products take.
   static constexpr Index tile_keys = 512;
 
   /// Takes from `arena` what `rows` rows need; of an arena without memory, only the amount.
-  StreamedBlock(const AttentionParams& params, const SourceRef<T>& source, const AttentionCall<T>& call,
-                const BlockChoices& choices, Index rows, Arena& arena)
+  StreamedAttention(const AttentionParams& params, const SourceRef<T>& source, const AttentionCall<T>& call,
+                    const BlockChoices& choices, Index rows, Arena& arena)
       : params_(params),
         source_(source),
         call_(call),
@@ -36,19 +36,19 @@ class StreamedBlock {
     const Index key_width = whole_packets<T>(head_dim_), value_width = whole_packets<T>(v_head_dim_);
     ranges_ = arena.take<KeyRange>(rows);
     queries_ = arena.take<T>(rows * key_width);
-    scores_ = arena.take<T>(streamed_rows * score_stride);
-    tile_sums_ = arena.take<T>(streamed_rows * value_width);
+    scores_ = arena.take<T>(rows_per_pass * score_stride);
+    tile_sums_ = arena.take<T>(rows_per_pass * value_width);
     keys_ = arena.take<T>(keys_are_direct() ? 0 : tile_keys * key_width);
     values_ = arena.take<T>(values_are_direct() ? 0 : tile_keys * value_width);
     spare_ = arena.take<T>(head_dim_);
   }
 
   /// Attention over the keys of a sequence and kv_head in `limit`, through all parts, into `state`.
-  void attend(Index sequence, const QueryRun& run, Index kv_head, KeyRange limit, const RowStates<T>& state) {
+  void attend(Index sequence, const QueryTokens& tokens, Index kv_head, KeyRange limit, const RowStates<T>& state) {
     sequence_ = sequence;
-    run_ = run;
+    tokens_ = tokens;
     kv_head_ = kv_head;
-    rows_ = run.count * group_;
+    rows_ = tokens.count * group_;
     state_ = &state;
     state.clear();
     visit_tiles(*this, params_.composition, limit);
@@ -58,7 +58,7 @@ class StreamedBlock {
   KeyRange begin_part(Index part, KeyRange limit) {
     KeyRange all{0, 0};
     for (Index row = 0; row < rows_; ++row) {
-      ranges_[row] = intersection(params_.composition.keys(part, run_.position + row / group_), limit);
+      ranges_[row] = intersection(params_.composition.keys(part, tokens_.position + row / group_), limit);
       all = hull(all, ranges_[row]);
     }
     if (all.empty()) return all;
@@ -66,9 +66,9 @@ class StreamedBlock {
     for (Index row = 0; row < rows_; ++row) {
       const Index token = row / group_;
       T* const place = queries_ + row * width;
-      place_query(params_, rotator_, params_.composition.query_position(part, run_.position + token),
-                  call_.query_access, call_.query_row(run_, token, kv_head_ * group_ + row % group_), head_dim_, spare_,
-                  place);
+      place_query(params_, rotator_, params_.composition.query_position(part, tokens_.position + token),
+                  call_.query_access, call_.query_row(tokens_, token, kv_head_ * group_ + row % group_), head_dim_,
+                  spare_, place);
       std::fill(place + head_dim_, place + width, T{0});
     }
     return all;
@@ -77,7 +77,7 @@ class StreamedBlock {
   /// Of the tile loop: the rows meet the keys that they see among those of a tile, or what they chose of them.
   void visit_tile(Index part, KeyRange tile, Index) {
     if (choices_.selects(part)) {
-      const BlockSet chosen = choices_.set(choices_.group_of(sequence_, run_.position), kv_head_, tile);
+      const BlockSet chosen = choices_.set(choices_.choice_of(sequence_, tokens_.position), kv_head_, tile);
       for (KeyRange run = chosen.first_run(tile); !run.empty(); run = chosen.first_run(tile)) {
         visit_run(part, run);
         tile.first = run.last;
@@ -93,7 +93,7 @@ class StreamedBlock {
     if (!keys_are_direct()) decode_keys(part);
     if (!values_are_direct()) decode_values();
     // Passes over the tile are of about as many rows each: one of a single row costs most of a full one.
-    for (Index passes = ceil_div(rows_, streamed_rows), row = 0; passes > 0; --passes) {
+    for (Index passes = ceil_div(rows_, rows_per_pass), row = 0; passes > 0; --passes) {
       const Index rows = ceil_div(rows_ - row, passes);
       visit(row, rows);
       row += rows;
@@ -164,7 +164,7 @@ class StreamedBlock {
 
   /// Rows [row, row + rows) meet their keys of the tile.
   void visit(Index row, Index rows) {
-    KeyRange seen[streamed_rows], any{0, 0}, all = tile_;
+    KeyRange seen[rows_per_pass], any{0, 0}, all = tile_;
     for (Index r = 0; r < rows; ++r) {
       seen[r] = intersection(ranges_[row + r], tile_);
       any = hull(any, seen[r]);
@@ -174,7 +174,7 @@ class StreamedBlock {
     const Index origin = any.first;
     score(row, rows, any);
     const SoftCap<T> cap(params_.logit_softcap);
-    T factor[streamed_rows]{};
+    T factor[rows_per_pass]{};
     for (Index r = 0; r < rows; ++r) {
       if (seen[r].empty()) continue;
       T* const weights = scores_ + r * score_stride;
@@ -233,13 +233,13 @@ class StreamedBlock {
   RowRotator<T> rotator_;
   KeyRange* ranges_;   // per row, of the current part
   T* queries_;         // [rows][head_dim in whole packets]
-  T* tile_sums_;       // of the rows at work: [streamed_rows][v_head_dim in whole packets]
-  T* scores_;          // of the rows at work: [streamed_rows][score_stride]
+  T* tile_sums_;       // of the rows at work: [rows_per_pass][v_head_dim in whole packets]
+  T* scores_;          // of the rows at work: [rows_per_pass][score_stride]
   T *keys_, *values_;  // of the tile, where they are not read from storage: [tile_keys][features in whole packets]
   T* spare_;           // a row on its way
   KeyRange tile_{0, 0};
   Index sequence_ = 0, kv_head_ = 0, rows_ = 0;
-  QueryRun run_{};
+  QueryTokens tokens_{};
   const RowStates<T>* state_ = nullptr;
 };
 
