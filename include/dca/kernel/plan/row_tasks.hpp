@@ -14,8 +14,8 @@ namespace dca::detail {
 inline constexpr Index packing_rows = 25;
 
 /// Rows that share a packed tile, at most. More rows pack less often, but a task's queries and sums pass through the
-/// cache once per key tile, 12 bytes per 256 FLOPs in float, which the third-level cache delivers where it is not the
-/// neighbours': they may take three times the second (and 1/2 to 2 MiB).
+/// cache once per key tile: 12 bytes per 256 FLOPs in float. L3 sustains this unless other cores contend: allow 3 x L2,
+/// 1/2 to 2 MiB.
 inline Index most_task_rows(Index row_bytes, Index panel) {
   const Index task_bytes = std::clamp<Index>(Eigen::l2CacheSize() * 3, Index{1} << 19, Index{1} << 21);
   return std::clamp<Index>(task_bytes / row_bytes / panel, 1, 128) * panel;
