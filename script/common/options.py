@@ -3,6 +3,7 @@
 import argparse
 import math
 import os
+import re
 
 from common import result_file
 
@@ -21,6 +22,13 @@ def input_file(path):
     if not os.path.isfile(path):
         raise argparse.ArgumentTypeError(f"{path!r}: not a regular file")
     return path
+
+
+def count(text):
+    """A whole number, 1 or more."""
+    if not re.fullmatch("[0-9]{1,9}", text) or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: must be a whole number, 1 or more")
+    return int(text)
 
 
 def number_from(least):

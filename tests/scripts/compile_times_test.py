@@ -100,8 +100,8 @@ class CompileTimes(unittest.TestCase):
     def test_bad_options_are_refused_in_a_line(self):
         compiler = self.make_compiler(f": >'{self.folder / 'ran'}'")
         for arguments, message in (
-            (("--runs", "0"), "argument --runs: '0': must be a number, 1 or more"),
-            (("--runs", "two"), "argument --runs: 'two': must be a number, 1 or more"),
+            (("--runs", "0"), "argument --runs: '0': must be a whole number, 1 or more"),
+            (("--runs", "two"), "argument --runs: 'two': must be a whole number, 1 or more"),
             (("--only", "nothing of the kind"), "argument --only: 'nothing of the kind': in the name of no file"),
             (("--compiler", "/no/such"), "argument --compiler: '/no/such': no such program"),
             (("--include", "/no/such"), "argument --include: '/no/such': has no dca/dca.hpp"),

@@ -79,6 +79,12 @@ class Options(unittest.TestCase):
         with self.assertRaisesRegex(argparse.ArgumentTypeError, "'/dev/null': not a regular file"):
             options.input_file("/dev/null")
 
+    def test_counts_are_whole_and_at_least_one(self):
+        self.assertEqual(options.count("12"), 12)
+        for text in ("0", "-1", "1.5", "1_0", "\u0661", "1" * 10, "x", ""):
+            with self.assertRaisesRegex(argparse.ArgumentTypeError, "must be a whole number, 1 or more"):
+                options.count(text)
+
     def test_numbers_are_finite_and_large_enough(self):
         self.assertEqual(options.number_from(0)("0.5"), 0.5)
         for text in ("-1", "nan", "inf", "x", ""):
