@@ -40,9 +40,10 @@ struct HeadMajorCache {
   TensorView<const float> view(Index length) const {
     return {.data = memory.data(), .shape = {length, kv_heads, head_dim}, .strides = {row, capacity * row, 1}};
   }
+  /// Of one token: [kv_heads, head_dim].
   void store(Index position, TensorView<const float> token) {
     for (Index head = 0; head < kv_heads; ++head) {
-      std::copy_n(token.data + head * token.strides[1], head_dim, memory.begin() + (head * capacity + position) * row);
+      std::copy_n(token.entry(head).data, head_dim, memory.begin() + (head * capacity + position) * row);
     }
   }
 };
@@ -59,23 +60,21 @@ int main() {
   });
   const Eigen::DefaultDevice device;
   std::vector<float> out(static_cast<std::size_t>(capacity * heads * head_dim));
-  const auto rows = [&](Index from, Index length) {
-    return dca::contiguous(out.data() + from * heads * head_dim, {length, heads, head_dim});
-  };
+  const auto outputs = dca::contiguous(out.data(), {capacity, heads, head_dim});
 
   // Prefill: the prompt, straight from the fused buffer.
   attention(device, projection.query(0, prompt), projection.key(0, prompt), projection.value(0, prompt),
-            rows(0, prompt));
+            outputs.slice(0, 0, prompt));
 
   // Decode: each token enters the engine's cache, and its query looks at all of it.
   HeadMajorCache keys, values;
   dca::Workspace workspace;
   for (Index token = 0; token < capacity; ++token) {
-    keys.store(token, projection.key(token, 1));
-    values.store(token, projection.value(token, 1));
+    keys.store(token, projection.key(token, 1).entry(0));
+    values.store(token, projection.value(token, 1).entry(0));
     if (token < prompt) continue;  // its output is known
-    attention(device, projection.query(token, 1), keys.view(token + 1), values.view(token + 1), rows(token, 1),
-              {.workspace = &workspace});
+    attention(device, projection.query(token, 1), keys.view(token + 1), values.view(token + 1),
+              outputs.slice(0, token, 1), {.workspace = &workspace});
   }
 
   // The same in one call over the whole text.

@@ -18,7 +18,7 @@ long allocations_of_steps(const Device& device, dca::Workspace* workspace, const
   if constexpr (!std::is_same_v<Selection, dca::AllChunks>) shape.summary_block = selection.block_size();
   auto cache = attention.template make_cache<T>(shape, 2, {.tokens = 2200});
   cache.append(device, in.operands().key, in.operands().value);
-  const auto key = rows_of(in.operands().key, 0, 1), value = rows_of(in.operands().value, 0, 1);
+  const auto key = in.operands().key.slice(1, 0, 1), value = in.operands().value.slice(1, 0, 1);
   const auto query = in.operands().query;
   Outputs<T> outputs(in);
   const auto out = outputs.out_view();

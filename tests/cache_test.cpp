@@ -120,8 +120,8 @@ TEMPLATE_TEST_CASE("a prompt attended piece by piece, while it comes in, gives t
   for (Index first = 0; first < 250;) {
     const Index count = std::min(250 - first, random.integer(1, 60));
     append_tokens(cache, 0, in, 0, first, count);
-    attend_source(attention, Eigen::DefaultDevice{}, rows_of(in.operands().query, first, count), cache.view(),
-                  rows_of(actual.out_view(), first, count), {.lse = rows_of(actual.lse_view(), first, count)});
+    attend_source(attention, Eigen::DefaultDevice{}, in.operands().query.slice(1, first, count), cache.view(),
+                  actual.out_view().slice(1, first, count), {.lse = actual.lse_view().slice(1, first, count)});
     first += count;
   }
   CHECK(difference(actual, expected) == "");
@@ -253,10 +253,9 @@ TEMPLATE_TEST_CASE("a batch append is one append per sequence, bit for bit", "",
   auto apart = attention.template make_cache<TestType>(cache_shape(in.sizes), 3, {.tokens = 100});
   const Eigen::DefaultDevice device;
   Eigen::ThreadPool pool(3);
-  const auto part = [](const auto& view, Index first, Index count) { return rows_of(view, first, count); };
   for (Index first = 0; first < 100; first += 50) {
-    together.append(Eigen::ThreadPoolDevice(&pool, 3), part(in.operands().key, first, 50),
-                    part(in.operands().value, first, 50));
+    together.append(Eigen::ThreadPoolDevice(&pool, 3), in.operands().key.slice(1, first, 50),
+                    in.operands().value.slice(1, first, 50));
     for (Index b = 0; b < 3; ++b) append_tokens(apart, b, in, b, first, 50, device);
   }
   CHECK(same_bits(run_on(attention, in, together.view()), run_on(attention, in, apart.view())));

@@ -186,13 +186,12 @@ TEST_CASE("tables of a user's own share a prefix and serve in any order") {
   user.add({shared, pool.take(), pool.take(), pool.take()});
 
   // The prefix through one table alone, the rest of both at once.
-  const auto part = [&](const auto& view, Index first, Index count) { return rows_of(view, first, count); };
   const Operands<float> all = in.operands();
   pool.give_back(shared);
-  pool.append(Eigen::DefaultDevice{}, user.with_lengths({0, 0}).first(1), entry_of(part(all.key, 0, 8), 0),
-              entry_of(part(all.value, 0, 8), 0));
+  pool.append(Eigen::DefaultDevice{}, user.with_lengths({0, 0}).first(1), all.key.slice(1, 0, 8).entry(0),
+              all.value.slice(1, 0, 8).entry(0));
   pool.share(shared);
-  pool.append(Eigen::DefaultDevice{}, user.with_lengths({8, 8}), part(all.key, 8, 22), part(all.value, 8, 22));
+  pool.append(Eigen::DefaultDevice{}, user.with_lengths({8, 8}), all.key.slice(1, 8, 22), all.value.slice(1, 8, 22));
 
   const auto tables = user.with_lengths({30, 30});
   Inputs<float> joined = in;  // both start with the prefix of the first
@@ -234,8 +233,8 @@ TEST_CASE("blocks that stand elsewhere in a table keep the positions of the toke
   UserTables stored;
   stored.add({});
   for (int k = 0; k < 8; ++k) stored.blocks[0].push_back(pool.take());
-  const auto part = [&](const auto& view) { return entry_of(view, 0); };
-  pool.append(Eigen::DefaultDevice{}, stored.with_lengths({0}), part(in.operands().key), part(in.operands().value));
+  const Operands<float> x = in.operands();
+  pool.append(Eigen::DefaultDevice{}, stored.with_lengths({0}), x.key.entry(0), x.value.entry(0));
 
   // Two blocks exchanged, one of them as a copy, and the last as it was.
   const std::vector<Index> from{0, 5, 2, 3, 4, 1, 6, 7};

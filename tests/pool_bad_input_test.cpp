@@ -18,10 +18,7 @@ struct UserPool {
   }
   void append(const std::vector<dca::BlockTable>& tables, Index count) {
     const auto batch = static_cast<Index>(tables.size());
-    const auto part = [&](dca::TensorView<const float> x) {
-      x.shape[0] = batch;
-      return rows_of(x, 0, count);
-    };
+    const auto part = [&](const auto& x) { return x.slice(0, 0, batch).slice(1, 0, count); };
     pool.append(Eigen::DefaultDevice{}, tables, part(tokens().operands().key), part(tokens().operands().value));
   }
   std::vector<float> state() const {
@@ -40,11 +37,8 @@ struct SummarisedPool {
   SummarisedPool() {
     for (int k = 0; k < 4; ++k) pool.take();
     const std::vector<dca::BlockTable> tables{{blocks, 0}};
-    const auto first = [](dca::TensorView<const float> x) {
-      x.shape[0] = 1;
-      return x;
-    };
-    pool.append(Eigen::DefaultDevice{}, tables, first(tokens().operands().key), first(tokens().operands().value));
+    const Operands<float> x = tokens().operands();
+    pool.append(Eigen::DefaultDevice{}, tables, x.key.entry(0), x.value.entry(0));
   }
   void append(const std::vector<dca::BlockTable>& tables, Index count) {
     const auto batch = static_cast<Index>(tables.size());

@@ -145,8 +145,8 @@ using Pool = dca::BlockPool<float>;
 /// Tokens [first, first + count) of `in` after `first` tokens in `blocks`.
 void append_to(Pool& pool, const std::vector<Index>& blocks, const Inputs<float>& in, Index first, Index count) {
   const std::vector<dca::BlockTable> tables{{blocks, first}};
-  pool.append(Eigen::DefaultDevice{}, tables, rows_of(in.operands().key, first, count),
-              rows_of(in.operands().value, first, count));
+  pool.append(Eigen::DefaultDevice{}, tables, in.operands().key.slice(1, first, count),
+              in.operands().value.slice(1, first, count));
 }
 
 std::vector<Index> take(Pool& pool, Index count) {

@@ -57,11 +57,10 @@ TEST_CASE("many threads read one cache and one ragged batch") {
   const auto view = cache.view();
   const std::vector<Index> starts{0, 70};
   const Operands<float> x = problem.in.operands();
-  const dca::RaggedKeyValues<const float, const float> ragged(entry_of(x.key, 0), entry_of(x.value, 0), starts);
+  const dca::RaggedKeyValues<const float, const float> ragged(x.key.entry(0), x.value.entry(0), starts);
   const auto read = [&] {
     Outputs<float> of_cache = run_on(problem.attention, problem.in, view), of_ragged(problem.in);
-    attend_source(problem.attention, Eigen::DefaultDevice{}, entry_of(x.query, 0), ragged,
-                  entry_of(of_ragged.out_view(), 0));
+    attend_source(problem.attention, Eigen::DefaultDevice{}, x.query.entry(0), ragged, of_ragged.out_view().entry(0));
     of_cache.out.insert(of_cache.out.end(), of_ragged.out.begin(), of_ragged.out.end());
     return of_cache;
   };

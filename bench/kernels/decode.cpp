@@ -49,9 +49,7 @@ void fill(const Step& step, const Append& append) {
   constexpr Index piece = 1024;
   const Numbers numbers = random_numbers(step.sequences, piece, step.kv_heads, step.head_dim);
   for (Index done = 0; done < step.kv_len; done += piece) {
-    auto tokens = blhd(numbers);
-    tokens.shape[1] = std::min(piece, step.kv_len - done);
-    append(tokens);
+    append(blhd(numbers).slice(1, 0, std::min(piece, step.kv_len - done)));
   }
 }
 
@@ -102,9 +100,7 @@ void paged_cache(benchmark::State& state) {
   for (Index s = 0; s < step.sequences; ++s) sequences.push_back(cache.add());
   fill(step, [&](const auto& tokens) {
     for (Index s = 0; s < step.sequences; ++s) {
-      const TensorView<const float> mine{tokens.data + s * tokens.strides[0],
-                                         {tokens.shape[1], tokens.shape[2], tokens.shape[3]},
-                                         {tokens.strides[1], tokens.strides[2], tokens.strides[3]}};
+      const TensorView<const float> mine = tokens.entry(s);
       cache.append(Eigen::DefaultDevice{}, sequences[static_cast<std::size_t>(s)], mine, mine);
     }
   });

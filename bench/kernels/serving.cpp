@@ -35,10 +35,7 @@ struct Tokens {
 /// Rows [first, first + count) of a tensor [length, heads, head_dim].
 template <class Tensor>
 auto rows_of(Tensor& tensor, Index first, Index count) {
-  auto view = blhd(tensor);
-  view.data += first * view.strides[0];
-  view.shape[0] = count;
-  return view;
+  return blhd(tensor).slice(0, first, count);
 }
 
 /// A prompt read in pieces of state.range(1) tokens: appended, then attended.

@@ -154,7 +154,7 @@ void Session::attend(std::size_t layer, const Rows& rows) {
   LayerCache& cache = *caches_[layer];
   const LlamaConfig& c = model_.config();
   const auto heads = [&](const Matrix& x, Index first, Index count) {
-    return dca::contiguous(x.data() + first * x.cols(), dca::Extents{count, x.cols() / c.head_dim, c.head_dim});
+    return dca::contiguous(x.data(), {x.rows(), x.cols() / c.head_dim, c.head_dim}).slice(0, first, count);
   };
   for (std::size_t k = 0; k < rows.pieces.size(); ++k) {
     const Index first = rows.cu_seqlens[k], count = rows.cu_seqlens[k + 1] - first, sequence = rows.sequences[k];

@@ -32,7 +32,8 @@ struct Rows {
 
 /// Tokens [first, first + count) of x: [count, heads, head_dim].
 TensorView<float> rows(Rows& x, Index first, Index count) {
-  return dca::contiguous(x.numbers.data() + first * x.head_count * head_dim, {count, x.head_count, head_dim});
+  const Index tokens = std::ssize(x.numbers) / (x.head_count * head_dim);
+  return dca::contiguous(x.numbers.data(), {tokens, x.head_count, head_dim}).slice(0, first, count);
 }
 
 float difference(const Rows& a, const Rows& b, Index first, Index count) {
@@ -200,7 +201,8 @@ void selection() {
   attention(device, query, key, value, rows(expected, 0, length));
 
   attention(device, query, key, value, out, {}, dca::TopBlocks{.keys = 2048});
-  check(difference(answers, expected, 0, length) == 0, "with every block chosen the bits are those of the exact result");
+  check(difference(answers, expected, 0, length) == 0,
+        "with every block chosen the bits are those of the exact result");
 
   std::vector<float> shares(static_cast<std::size_t>(length * heads));
   const auto skipped = dca::contiguous(shares.data(), {length, heads});

@@ -1,7 +1,6 @@
 // Caches that hold the tables themselves: contiguous and paged.
 #include "fuzz/cache_model.hpp"
 #include "fuzz/cache_targets.hpp"
-#include "support/views.hpp"
 
 namespace dca_fuzz {
 namespace {

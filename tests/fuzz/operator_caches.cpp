@@ -2,7 +2,6 @@
 #include "fuzz/operator_source.hpp"
 #include "fuzz/operator_targets.hpp"
 #include "fuzz/stored_rows.hpp"
-#include "support/views.hpp"
 
 namespace dca_fuzz {
 namespace {
@@ -24,16 +23,11 @@ void fill(Bytes& bytes, Cache& cache, const std::vector<Index>& places, const st
       const Index count = std::min(step, sequences[k].sizes.kv_len - first);
       if (count <= 0) continue;
       const auto key = narrowed<T>(sequences[k].numbers.key), value = narrowed<T>(sequences[k].numbers.value);
-      const dca::TensorView<const T> keys = dca_test::entry_of(
-          dca_test::rows_of(dca::contiguous(key.data(), {1, sequences[k].sizes.kv_len, sequences[k].sizes.kv_heads,
-                                                         sequences[k].sizes.head_dim}),
-                            first, count),
-          0);
-      const dca::TensorView<const T> values = dca_test::entry_of(
-          dca_test::rows_of(dca::contiguous(value.data(), {1, sequences[k].sizes.kv_len, sequences[k].sizes.kv_heads,
-                                                           sequences[k].sizes.v_head_dim}),
-                            first, count),
-          0);
+      const Sizes& sizes = sequences[k].sizes;
+      const auto keys =
+          dca::contiguous(key.data(), {sizes.kv_len, sizes.kv_heads, sizes.head_dim}).slice(0, first, count);
+      const auto values =
+          dca::contiguous(value.data(), {sizes.kv_len, sizes.kv_heads, sizes.v_head_dim}).slice(0, first, count);
       cache.append(Eigen::DefaultDevice{}, places[k], keys, values);
       if (!takes_back) continue;
       cache.truncate(places[k], first);

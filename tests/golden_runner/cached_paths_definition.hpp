@@ -5,7 +5,6 @@
 
 #include "golden_runner/cached_paths.hpp"
 #include "support/problem.hpp"
-#include "support/views.hpp"
 
 namespace dca_test {
 namespace cached {
@@ -39,7 +38,7 @@ struct Run {
   /// Appends tokens [first, first + count) of the case to all sequences.
   template <class Cache>
   void append(Cache& cache, Index first, Index count) const {
-    cache.append(device, rows_of(operands.key, first, count), rows_of(operands.value, first, count));
+    cache.append(device, operands.key.slice(1, first, count), operands.value.slice(1, first, count));
   }
 
   /// Attention of query rows [first, first + count) to what the cache holds.
@@ -47,8 +46,8 @@ struct Run {
   void attend(const Source& source, Index first, Index count, std::optional<Index> q_offset = {}) {
     const auto out = dca::contiguous(outputs.out.data(), problem.out_shape());
     const auto lse = dca::contiguous(outputs.lse.data(), problem.lse_shape());
-    attention(device, rows_of(operands.query, first, count), source, rows_of(out, first, count),
-              {.q_offset = q_offset, .lse = rows_of(lse, first, count), .sink_logits = problem.sinks});
+    attention(device, operands.query.slice(1, first, count), source, out.slice(1, first, count),
+              {.q_offset = q_offset, .lse = lse.slice(1, first, count), .sink_logits = problem.sinks});
   }
 };
 
@@ -133,7 +132,7 @@ std::vector<GoldenOutputs<T>> paged_path(const GoldenProblem<T>& problem) {
     for (dca::Index first = 0; first < p.kv_len; first += 37) {
       const dca::Index count = std::min<dca::Index>(37, p.kv_len - first);
       for (dca::Index b = 0; b < p.batch; ++b) {
-        const auto piece = [&](const auto& view) { return entry_of(rows_of(view, first, count), b); };
+        const auto piece = [&](const auto& view) { return view.slice(1, first, count).entry(b); };
         cache.append(run.device, sequences[static_cast<std::size_t>(b)], piece(run.operands.key),
                      piece(run.operands.value));
       }
@@ -158,7 +157,7 @@ std::vector<GoldenOutputs<T>> ragged_path(const GoldenProblem<T>& problem) {
     order.push_back(cache.add());  // nothing in it, nothing asked
     cu_seqlens.push_back(cu_seqlens.back());
     order.push_back(cache.add());
-    const auto part = [&](const auto& view) { return entry_of(rows_of(view, 0, tokens), b); };
+    const auto part = [&](const auto& view) { return view.slice(1, 0, tokens).entry(b); };
     cache.append(run.device, order.back(), part(run.operands.key), part(run.operands.value));
     cu_seqlens.push_back(cu_seqlens.back() + p.q_len);
     order.push_back(cache.fork(order.back()));  // longer than what is asked: nothing

@@ -4,8 +4,6 @@
 #include <cstring>
 #include <stdexcept>
 
-#include "support/views.hpp"
-
 namespace dca_test {
 namespace {
 
@@ -46,10 +44,10 @@ GoldenOutputs<T> run_pieces(const GoldenProblem<T>& problem, const std::vector<d
   const auto lse = dca::contiguous(outputs.lse.data(), problem.lse_shape());
   for (std::size_t k = 0; k + 1 < cuts.size(); ++k) {
     const dca::Index first = cuts[k], count = cuts[k + 1] - first;
-    attend(attention, Eigen::DefaultDevice{}, Operands<T>{rows_of(whole.query, first, count), whole.key, whole.value},
-           rows_of(out, first, count),
+    attend(attention, Eigen::DefaultDevice{}, Operands<T>{whole.query.slice(1, first, count), whole.key, whole.value},
+           out.slice(1, first, count),
            {.q_offset = problem.parameters.q_offset + first,
-            .lse = rows_of(lse, first, count),
+            .lse = lse.slice(1, first, count),
             .sink_logits = problem.sinks});
   }
   return outputs;

@@ -3,7 +3,6 @@
 
 #include "support/attend_source.hpp"
 #include "support/problem.hpp"
-#include "support/views.hpp"
 
 namespace dca_test {
 
@@ -16,8 +15,8 @@ template <class Cache, class T, class Device = Eigen::DefaultDevice>
 void append_tokens(Cache& cache, Index sequence, const Inputs<T>& in, Index b, Index first, Index count,
                    const Device& device = {}) {
   const Operands<T> whole = in.operands();
-  cache.append(device, sequence, entry_of(rows_of(whole.key, first, count), b),
-               entry_of(rows_of(whole.value, first, count), b));
+  cache.append(device, sequence, whole.key.slice(1, first, count).entry(b),
+               whole.value.slice(1, first, count).entry(b));
 }
 
 /// A contiguous cache of E with all tokens of a problem, batch entry b in sequence b.

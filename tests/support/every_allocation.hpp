@@ -99,7 +99,7 @@ struct Problem {
 
   Operands<float> tokens(Index first, Index count) const {
     const Operands<float> whole = in.operands();
-    return {whole.query, rows_of(whole.key, first, count), rows_of(whole.value, first, count)};
+    return {whole.query, whole.key.slice(1, first, count), whole.value.slice(1, first, count)};
   }
 
   Random random;
