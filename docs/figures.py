@@ -148,7 +148,7 @@ def architecture(path):
     axes.axis("off")
     storeys = [
         (4.3, INTRA, "operator", "checks arguments; knows every type", ["parts", "source", "tensors", "device", "policy"]),
-        (3.0, SUCCESSIVE, "plan", "integers alone, compiled once", ["tasks", "row blocks", "panels", "choices"]),
+        (3.0, SUCCESSIVE, "plan", "integers alone, compiled once", ["tasks", "runs of rows", "panels", "choices"]),
         (1.7, INTER, "tile", "once for each scalar", ["many rows: packed", "few: streamed", "states"]),
         (0.4, "#8a6fd1", "machine", "once for each scalar and storage",
          ["products", "softmax", "rows", "rotation"]),
