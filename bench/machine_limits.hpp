@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "dca/device/scratch.hpp"
-#include "dca/kernel/machine/packet.hpp"
+#include "dca/packet/packet.hpp"
 
 #if !defined(__GNUC__)
 #error "the benchmarks measure the machine's peak with GNU inline assembly"

@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <utility>
 
-#include "dca/kernel/machine/rotation.hpp"
+#include "dca/packet/rotation.hpp"
 #include "dca/rope/frequencies.hpp"
 
 namespace dca {

@@ -3,9 +3,9 @@
 
 #include <limits>
 
-#include "dca/kernel/machine/exponential.hpp"
+#include "dca/packet/exponential.hpp"
 
-#include "dca/kernel/machine/packet_code_begin.hpp"
+#include "dca/packet/code_begin.hpp"
 
 namespace dca::detail {
 
@@ -145,4 +145,4 @@ T softmax_row(T* logits, Index first, Index last, SoftCap<T> cap, T& max, T& tot
 
 }  // namespace dca::detail
 
-#include "dca/kernel/machine/packet_code_end.hpp"
+#include "dca/packet/code_end.hpp"

@@ -4,9 +4,9 @@
 #include <algorithm>
 #include <limits>
 
-#include "dca/kernel/machine/packet.hpp"
+#include "dca/packet/packet.hpp"
 
-#include "dca/kernel/machine/packet_code_begin.hpp"
+#include "dca/packet/code_begin.hpp"
 
 namespace dca::detail {
 
@@ -173,4 +173,4 @@ EIGEN_DONT_INLINE void multiply_visible_values(const T* values, Index tile_capac
 
 }  // namespace dca::detail
 
-#include "dca/kernel/machine/packet_code_end.hpp"
+#include "dca/packet/code_end.hpp"

@@ -1,14 +1,14 @@
 // Packets of features straight from storage, and back: what Eigen's packets lack, in one place.
 #pragma once
 
-#include "dca/kernel/machine/packet.hpp"
 #include "dca/kv/storage.hpp"
+#include "dca/packet/packet.hpp"
 
 #if defined(EIGEN_VECTORIZE_AVX2) || defined(EIGEN_VECTORIZE_AVX512)
 #include <immintrin.h>
 #endif
 
-#include "dca/kernel/machine/packet_code_begin.hpp"
+#include "dca/packet/code_begin.hpp"
 
 namespace dca::detail {
 
@@ -188,4 +188,4 @@ void write_scaled(const T* x, T weight, Index features, O* row) {
 
 }  // namespace dca::detail
 
-#include "dca/kernel/machine/packet_code_end.hpp"
+#include "dca/packet/code_end.hpp"

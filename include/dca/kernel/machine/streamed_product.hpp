@@ -5,7 +5,7 @@
 
 #include "dca/kernel/machine/row_packets.hpp"
 
-#include "dca/kernel/machine/packet_code_begin.hpp"
+#include "dca/packet/code_begin.hpp"
 
 namespace dca::detail {
 
@@ -292,4 +292,4 @@ void add_values(const RowStream& values, Index features, const T* weights, Index
 
 }  // namespace dca::detail
 
-#include "dca/kernel/machine/packet_code_end.hpp"
+#include "dca/packet/code_end.hpp"

@@ -6,7 +6,7 @@
 #include "dca/kernel/tile/pack.hpp"
 #include "dca/kernel/tile/summaries.hpp"
 
-#include "dca/kernel/machine/packet_code_begin.hpp"
+#include "dca/packet/code_begin.hpp"
 
 namespace dca::detail {
 
@@ -250,4 +250,4 @@ class BlockChooser {
 
 }  // namespace dca::detail
 
-#include "dca/kernel/machine/packet_code_end.hpp"
+#include "dca/packet/code_end.hpp"

@@ -2,10 +2,10 @@
 #pragma once
 
 #include "dca/kernel/machine/product.hpp"
-#include "dca/kernel/machine/transpose.hpp"
 #include "dca/kernel/tile/attention_call.hpp"
 #include "dca/kernel/tile/logit_scales.hpp"
 #include "dca/kernel/tile/source_ref.hpp"
+#include "dca/packet/transpose.hpp"
 #include "dca/rope/row_rotator.hpp"
 
 namespace dca::detail {

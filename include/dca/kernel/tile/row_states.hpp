@@ -5,7 +5,7 @@
 #include <cmath>
 #include <limits>
 
-#include "dca/kernel/machine/packet.hpp"
+#include "dca/packet/packet.hpp"
 
 namespace dca::detail {
 

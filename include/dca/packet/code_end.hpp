@@ -1,4 +1,4 @@
-// No include guard: see packet_code_begin.hpp.
+// No include guard: see code_begin.hpp.
 #if defined(__GNUC__) && !defined(__clang__)
 #pragma GCC diagnostic pop
 #endif

@@ -3,9 +3,9 @@
 
 #include <algorithm>
 
-#include "dca/kernel/machine/packet.hpp"
+#include "dca/packet/packet.hpp"
 
-#include "dca/kernel/machine/packet_code_begin.hpp"
+#include "dca/packet/code_begin.hpp"
 
 namespace dca::detail {
 
@@ -30,4 +30,4 @@ DCA_FLATTEN void transpose(const T* __restrict x, Index x_stride, Index rows, In
 
 }  // namespace dca::detail
 
-#include "dca/kernel/machine/packet_code_end.hpp"
+#include "dca/packet/code_end.hpp"

@@ -4,9 +4,9 @@
 #include <iterator>
 #include <numbers>
 
-#include "dca/kernel/machine/packet.hpp"
+#include "dca/packet/packet.hpp"
 
-#include "dca/kernel/machine/packet_code_begin.hpp"
+#include "dca/packet/code_begin.hpp"
 
 namespace dca::detail {
 
@@ -91,4 +91,4 @@ EIGEN_ALWAYS_INLINE Packet<T> exp2_tanh(const Packet<T>& x) {
 
 }  // namespace dca::detail
 
-#include "dca/kernel/machine/packet_code_end.hpp"
+#include "dca/packet/code_end.hpp"

@@ -3,9 +3,9 @@
 
 #include <cstring>
 
-#include "dca/kernel/machine/packet.hpp"
+#include "dca/packet/packet.hpp"
 
-#include "dca/kernel/machine/packet_code_begin.hpp"
+#include "dca/packet/code_begin.hpp"
 
 namespace dca::detail {
 
@@ -145,4 +145,4 @@ EIGEN_ALWAYS_INLINE void add_turns(const double* angle, const Turn& a, const Tur
 
 }  // namespace dca::detail
 
-#include "dca/kernel/machine/packet_code_end.hpp"
+#include "dca/packet/code_end.hpp"
