@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstring>
+#include <new>
 
 #include "dca/packet/packet.hpp"
 
@@ -107,6 +108,21 @@ EIGEN_ALWAYS_INLINE void store_doubles(T* place, const Packet<double>& x, const 
     for (int k = 0; k < 2 * size; ++k) place[k] = static_cast<T>(wide[k]);
   }
 }
+
+/// Memory of a std::vector that begins on a cache line, so that none of its packets lies on two.
+template <class T>
+struct LineAllocator {
+  using value_type = T;
+  static constexpr std::align_val_t line{64};
+
+  LineAllocator() = default;
+  template <class U>
+  LineAllocator(const LineAllocator<U>&) {}
+
+  T* allocate(std::size_t count) { return static_cast<T*>(::operator new(count * sizeof(T), line)); }
+  void deallocate(T* place, std::size_t) { ::operator delete(place, line); }
+  friend bool operator==(const LineAllocator&, const LineAllocator&) { return true; }
+};
 
 /// Angles, their cosines and their sines: three runs of one number for each pair, of which there are whole packets.
 struct Turn {

@@ -34,11 +34,11 @@ class RotaryEmbedding {
       }
     }
     detail::checked_positive("attention_factor", frequencies_.attention_factor);
-    digit_turns_.resize(static_cast<std::size_t>(digits * base * turn_size() / CacheLine::size));
+    digit_turns_.resize(static_cast<std::size_t>(digits * base * turn_size()));
     for (Index k = 0; k < digits; ++k) {
       for (Index digit = 0; digit < base; ++digit) {
         const Magnitude position = static_cast<Magnitude>(digit) * place_value(k);
-        write_turn(position, digit_turns_.data()->values + turn_offset(position, k));
+        write_turn(position, digit_turns_.data() + turn_offset(position, k));
       }
     }
   }
@@ -50,13 +50,6 @@ class RotaryEmbedding {
 
  private:
   friend class RotaryAngles;
-
-  /// Numbers of a table, so aligned that no packet lies on two lines.
-  struct alignas(64) CacheLine {
-    static constexpr Index size = 8;
-    double values[size];
-  };
-  static_assert(detail::Turn::multiple % CacheLine::size == 0);
 
   /// |position|, for any Index. The angle of -p is minus that of p, rounding errors included.
   using Magnitude = std::uint64_t;
@@ -95,7 +88,7 @@ class RotaryEmbedding {
 
   RopeFrequencies frequencies_;
   RopePairing pairing_;
-  std::vector<CacheLine> digit_turns_;
+  std::vector<double, detail::LineAllocator<double>> digit_turns_;
 };
 
 /// Cosines and sines of one position at a time, in memory of the caller: one object per thread. Consecutive positions
@@ -131,7 +124,7 @@ class RotaryAngles {
   static constexpr Index digits = RotaryEmbedding::digits;
 
   detail::Turn digit_turn(Magnitude position, Index k) const {
-    return {rope_.digit_turns_.data()->values + rope_.turn_offset(position, k), rope_.padded_pairs()};
+    return {rope_.digit_turns_.data() + rope_.turn_offset(position, k), rope_.padded_pairs()};
   }
 
   /// The turn of a position with its lowest `count` digits, 1 to `digits` of them, 0: made where it is not the last
