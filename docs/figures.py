@@ -151,7 +151,7 @@ def architecture(path):
         (3.0, SUCCESSIVE, "plan", "integers alone, compiled once", ["tasks", "runs of rows", "panels", "choices"]),
         (1.7, INTER, "tile", "once for each scalar", ["many rows: packed", "few: streamed", "states"]),
         (0.4, "#8a6fd1", "machine", "once for each scalar and storage",
-         ["products", "softmax", "rows", "rotation"]),
+         ["products", "softmax", "rows", "packets"]),
     ]
     for bottom, colour, name, note, things in storeys:
         axes.add_patch(FancyBboxPatch((0.1, bottom), 9.8, 0.86, boxstyle="round,pad=0.02,rounding_size=0.08",

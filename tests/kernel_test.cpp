@@ -87,7 +87,7 @@ TEMPLATE_TEST_CASE("scratch per thread is at most 4 MiB and does not grow with t
   CHECK(scratch<TestType>(4096, 4096, 128, 2) <= 2 * near + 64);
 }
 
-TEST_CASE("blocks of few rows cover them in order, and take the workers about equally long") {
+TEST_CASE("tasks of few rows cover them in order, and take the workers about equally long") {
   Random random;
   for (int trial = 0; trial < 300; ++trial) {
     const Index group = random.integer(1, 4), unit = random.integer(1, 16), most = unit * random.integer(8, 100);
@@ -95,13 +95,13 @@ TEST_CASE("blocks of few rows cover them in order, and take the workers about eq
     const Index workers = random.integer(2, 9), sequences = random.integer(1, 5), chunk_len = random.integer(50, 4000);
     const Chunks chunks{chunk_len};
     const dca::detail::Composition parts = dca::detail::composition_of<OwnChunk, EarlierChunks>(chunks);
-    const dca::detail::EvenTasks blocks(parts, rows, group, position, unit, most);
-    const dca::detail::TaskWork work = blocks.work_of_tasks(sequences, workers);
+    const dca::detail::EvenTasks tasks(parts, rows, group, position, unit, most);
+    const dca::detail::TaskWork work = tasks.work_of_tasks(sequences, workers);
     INFO("rows " << rows << ", group " << group << ", position " << position << ", unit " << unit << ", most " << most
                  << ", workers " << workers << ", sequences " << sequences << ", chunk_len " << chunk_len);
     Index first = 0, count = 0;
     while (first < rows) {
-      const Index last = blocks.end(first, work.of(count));
+      const Index last = tasks.end(first, work.of(count));
       REQUIRE(last > first);
       REQUIRE(last - first <= most);
       REQUIRE((last == rows || (last - first) % unit == 0));
@@ -113,31 +113,31 @@ TEST_CASE("blocks of few rows cover them in order, and take the workers about eq
   }
   const dca::Unchunked whole;
   const dca::detail::Composition causal = dca::detail::composition_of<dca::WholeSequence>(whole);
-  const dca::detail::EvenTasks blocks(causal, 512, 1, 0, 16, 1536);
+  const dca::detail::EvenTasks tasks(causal, 512, 1, 0, 16, 1536);
   const auto even = [&](Index sequences, Index workers) {
-    const dca::detail::TaskWork work = blocks.work_of_tasks(sequences, workers);
+    const dca::detail::TaskWork work = tasks.work_of_tasks(sequences, workers);
     CHECK(work.small == 0);
     return work.most;
   };
   const double half = even(1, 2), quarter = even(1, 4);
-  CHECK(blocks.end(0, half) > 300);  // the first half of the work is more than half of the rows
-  CHECK(blocks.end(0, half) < 400);
-  CHECK(blocks.end(blocks.end(0, half), half) == 512);
-  CHECK(blocks.end(0, quarter) < blocks.end(0, half));
-  CHECK(blocks.end(0, even(2, 2)) == 512);  // one for each of two sequences
+  CHECK(tasks.end(0, half) > 300);  // the first half of the work is more than half of the rows
+  CHECK(tasks.end(0, half) < 400);
+  CHECK(tasks.end(tasks.end(0, half), half) == 512);
+  CHECK(tasks.end(0, quarter) < tasks.end(0, half));
+  CHECK(tasks.end(0, even(2, 2)) == 512);  // one for each of two sequences
 }
 
-TEST_CASE("many workers that share long sequences find small blocks at the end") {
+TEST_CASE("many workers that share long sequences find small tasks at the end") {
   const dca::Unchunked whole;
   const dca::detail::Composition causal = dca::detail::composition_of<dca::WholeSequence>(whole);
   const Index rows = 8192, workers = 16;
-  const dca::detail::EvenTasks blocks(causal, rows, 1, 0, 16, 1536);
-  const dca::detail::TaskWork work = blocks.work_of_tasks(1, workers);
+  const dca::detail::EvenTasks tasks(causal, rows, 1, 0, 16, 1536);
+  const dca::detail::TaskWork work = tasks.work_of_tasks(1, workers);
   REQUIRE(work.small == workers);
-  CHECK(blocks.work_of_tasks(1, 2).small == 0);  // two seldom wait long for each other
-  CHECK(blocks.work_of_tasks(3, 8).small == 0);  // with three blocks each nobody waits long
+  CHECK(tasks.work_of_tasks(1, 2).small == 0);  // two seldom wait long for each other
+  CHECK(tasks.work_of_tasks(3, 8).small == 0);  // with three tasks each nobody waits long
   std::vector<Index> first{0};
-  while (first.back() < rows) first.push_back(blocks.end(first.back(), work.of(std::ssize(first) - 1)));
+  while (first.back() < rows) first.push_back(tasks.end(first.back(), work.of(std::ssize(first) - 1)));
   const Index count = std::ssize(first) - 1;
   REQUIRE(count <= 2 * workers);
   CHECK(count >= 2 * workers - 1);

@@ -32,8 +32,7 @@ struct CallSizes {
   Index workers;
 };
 
-/// What a call has to do. Sequences of few rows are cut along their keys into pieces, the others along their rows into
-/// tasks.
+/// What a call has to do. Sequences of few rows are cut along their keys into pieces, the others along their rows.
 ///
 /// Made in two steps, because its tables lie in scratch memory of which it tells the size: count, then fill.
 class CallPlan {

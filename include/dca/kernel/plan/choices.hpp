@@ -104,7 +104,7 @@ class BlockChoices {
   Index most_edges(Index count) const { return selects() ? 2 * (count / edges_apart_ + 1) : 0; }
 
  private:
-  /// Calls f(queries, keys) for the groups of a sequence.
+  /// Calls f(queries, keys) for the choices of a sequence.
   template <class F>
   void for_each_choice(const Composition& composition, const QueryTokens& tokens, F&& f) const {
     const auto keys_of = [&](Index position) { return composition.keys(part_, position); };

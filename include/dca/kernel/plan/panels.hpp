@@ -6,9 +6,9 @@
 namespace dca::detail {
 
 /// Query rows are counted position by position, the heads of a group side by side, because they share their keys:
-/// row = (position - first position) * group + head in group.
+/// row = (position - first) * group + head in group.
 struct RowPositions {
-  Index first;  // position
+  Index first;  // position of row 0
   Index group;
 
   constexpr Index at(Index row) const { return first + row / group; }

@@ -54,7 +54,7 @@ struct QueryPacker {
   T* rows;
 
   /// Rows [which.first, which.last) of a sequence, `group` heads a token, as place_query makes them for a part:
-  /// [head_dim] [lanes], with zeros for the lanes beyond. Rows up to `end` will be packed after them.
+  /// [head_dim][lanes], with zeros for the lanes beyond. Rows up to `end` will be packed after them.
   void pack(Index part, const QueryTokens& tokens, Index kv_head, Index group, KeyRange which, Index end, Index lanes,
             T* place) const {
     const Index head_dim = call.head_dim;

@@ -9,7 +9,7 @@
 
 namespace dca::detail {
 
-/// Attention of all rows of a call on the threads of a device. Sequences with many query rows are cut into tasks of
+/// Attention of all rows of a call on the threads of a device. Sequences with many query rows are cut into runs of
 /// rows, those with few into pieces of keys, whose partial states are merged in a second step. Where a policy lets
 /// queries choose their keys, they do so before.
 ///
