@@ -117,6 +117,39 @@ TEST_CASE("a sink far above all keys leaves them their share, as far as numbers 
   CHECK(merged.out[0] == 0.0);
 }
 
+TEMPLATE_TEST_CASE("a sink far above all keys leaves a row its share, as far as numbers reach", "", float, double) {
+  Random random;
+  const Ropes none = make_ropes(0);
+  const dca::DualChunkAttention<TestType> attention({.chunks = chunks, .rope = none.library, .softmax_scale = 1.0});
+  using Limits = std::numeric_limits<TestType>;
+  const TestType infinity = Limits::infinity();
+  const TestType large = Limits::max() / 64;                            // 40 of them have a sum
+  const double normal = -std::log(static_cast<double>(Limits::min()));  // exp(-normal) is the least normal number
+  for (const Index q_len : {1, 40}) {                                   // streamed and packed
+    Inputs<TestType> in = with_logits<TestType>(q_len, 40, random, [](Index) { return 0.0; });
+    for (const double sink : {0.0, normal - 5, normal + 5, 1.5 * normal}) {
+      INFO("q_len " << q_len << " sink " << sink);
+      const std::vector<TestType> sinks(2, static_cast<TestType>(sink));
+      std::fill(in.value.begin(), in.value.end(), large);
+      const auto finite = run(attention, in, {.sink_logits = sinks});
+      for (Index token = 0; token < q_len; ++token) {
+        const auto keys = static_cast<long double>(40 - q_len + token + 1);
+        const long double expected = large * keys / (keys + std::exp(static_cast<long double>(sinks[0])));
+        INFO("token " << token << " expected " << expected);
+        const auto row = static_cast<std::size_t>(token * 2 * 8);
+        CHECK(std::abs(finite.out[row] / expected - 1) <=
+              static_cast<long double>((16 + 2 * normal) * Limits::epsilon()));
+      }
+      std::fill(in.value.begin(), in.value.end(), infinity);
+      const auto infinite = run(attention, in, {.sink_logits = sinks});
+      CHECK(infinite.out == std::vector<TestType>(infinite.out.size(), infinity));
+    }
+    std::fill(in.value.begin(), in.value.end(), large);
+    const auto none_left = run(attention, in, {.sink_logits = std::vector<TestType>(2, infinity)});
+    CHECK(none_left.out == std::vector<TestType>(none_left.out.size(), TestType{0}));
+  }
+}
+
 TEMPLATE_TEST_CASE("states whose logits are far apart merge by their weight, in any order", "", float, double) {
   Random random;
   const Inputs<TestType> in({1, 3, 3, 2, 1, 4, 4}, random);

@@ -86,11 +86,11 @@ struct AttentionCall {
     return x.data + tokens.batch * x.strides[0] + (tokens.first + token) * x.strides[1] + head * x.strides[2];
   }
 
-  /// Normalises the sums [v_head_dim] of a row, and writes them and the row's lse. A row that visits no keys gives 0
-  /// and -inf; one whose logits are all -inf has no softmax, and gives NaN.
-  void write_row(const QueryTokens& tokens, Index token, Index head, const T* sums, RowSoftmax<T> softmax,
+  /// Normalises the sums [v_head_dim] of a row, which may change, and writes them and the row's lse. A row that visits
+  /// no keys gives 0 and -inf; one whose logits are all -inf has no softmax, and gives NaN.
+  void write_row(const QueryTokens& tokens, Index token, Index head, T* sums, RowSoftmax<T> softmax,
                  bool visits) const {
-    const auto [weight, log_sum] = finish(head, softmax, visits);
+    const auto [weight, log_sum] = finish(head, softmax, visits, sums);
     write(sums, weight, v_head_dim, out_row(tokens, token, head));
     if (lse.data != nullptr) *row_of(lse, tokens, token, head) = static_cast<T>(log_sum);
     if (skipped.data != nullptr) {
@@ -111,7 +111,7 @@ struct AttentionCall {
     return 1.0 / (1.0 + std::exp2(visited_log2 - skipped_log2));
   }
 
-  Finished finish(Index head, RowSoftmax<T> softmax, bool visits) const {
+  Finished finish(Index head, RowSoftmax<T> softmax, bool visits, T* sums) const {
     if (softmax.total == T{0}) {
       const double nan = std::numeric_limits<double>::quiet_NaN();
       return visits ? Finished{static_cast<T>(nan), nan} : Finished{T{0}, -std::numeric_limits<double>::infinity()};
@@ -120,7 +120,14 @@ struct AttentionCall {
     double denominator = static_cast<double>(softmax.total);
     const double log_sum = (max + std::log2(denominator)) * std::numbers::ln2;
     if (sink_logits != nullptr) {
-      denominator += std::exp2(static_cast<double>(sink_logits[head]) * std::numbers::log2e - max);
+      const double above = static_cast<double>(sink_logits[head]) * std::numbers::log2e - max;
+      denominator += std::exp2(above);
+      if (1.0 / denominator < std::numeric_limits<T>::min() && std::isfinite(above)) {
+        // The keys' weight, 2^-above, is no normal number, but may be one times a large sum: in two steps.
+        const T half = std::max(static_cast<T>(std::exp2(-0.5 * above)), std::numeric_limits<T>::denorm_min());
+        multiply_by(half, sums, v_head_dim);
+        return {half, log_sum};
+      }
     }
     return {static_cast<T>(1.0 / denominator), log_sum};
   }

@@ -243,7 +243,7 @@ class PackedAttention {
   void write_panel(const Panel& panel) {
     const Panel& last = panels_[panel_count_ - 1];
     const Index end = last.first_row + last.rows;
-    for_each_row_of(panel, [&](Index row, Index lane, const T* sums) {
+    for_each_row_of(panel, [&](Index row, Index lane, T* sums) {
       const Index ahead = row + packed_rows_ahead;
       if (ahead < end) prefetch<Access::write>(call_.out_row(tokens_, ahead / group_, head_of(ahead)), call_.out_bytes);
       write_row(row, lane, sums);
@@ -260,7 +260,7 @@ class PackedAttention {
     });
   }
 
-  void write_row(Index row, Index lane, const T* sums) {
+  void write_row(Index row, Index lane, T* sums) {
     // Needed only for a row whose total is 0.
     const bool visits = state_.total[lane] == T{0} &&
                         visits_keys(params_.composition, choices_, sequence_, kv_head_, positions_.at(row));
