@@ -2,23 +2,31 @@
 #pragma once
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
+#include <concepts>
+#include <cstdint>
 #include <cstring>
 #include <dca/dca.hpp>
+#include <limits>
 
-/// Rows of 8-bit floats e4m3 (Micikevicius et al. 2022: 4 bits of exponent, 3 of mantissa, largest 448, no infinity)
-/// with one scale a row, which is one for each token and kv_head: the largest magnitude becomes 448. A row is its
-/// features, a byte each, then the scale as a float. Where a feature is not finite, the whole row is NaN.
+/// Rows of 8-bit floats e4m3 (Micikevicius et al. 2022: 4 bits of exponent, 3 of mantissa, largest 448, no infinity), a
+/// byte each, and beside each row a scale, which is one for each token and kv_head: the largest magnitude becomes 448.
+/// Where a feature is not finite, the whole row is NaN.
 struct Float8 {};
 
 template <>
 struct dca::RowStorage<Float8> {
-  using Unit = std::byte;
+  using Unit = std::uint8_t;
   static constexpr Index multiple = 1;
-  static constexpr Index units(Index features) { return features + static_cast<Index>(sizeof(float)); }
+  static constexpr Index units(Index features) { return features; }
+
+  using Side = float;  // the scale
+  static constexpr Index side_tokens = 1;
+  static constexpr Index sides(Index) { return 1; }
 
   template <class X>
-  static void encode(const X* x, Index features, std::byte* row) {
+  static void encode(const X* x, Index features, RowPlace<Float8> row) {
     float largest = 0;
     bool finite = true;
     for (Index d = 0; d < features; ++d) {
@@ -27,31 +35,39 @@ struct dca::RowStorage<Float8> {
       largest = std::max(largest, size);
     }
     const float scale = finite ? std::max(largest / 448, std::numeric_limits<float>::min()) : std::nanf("");
-    for (Index d = 0; d < features; ++d) {
-      row[d] = finite ? code(static_cast<float>(x[d]) / scale) : std::byte{0};
-    }
-    std::memcpy(row + features, &scale, sizeof scale);
+    for (Index d = 0; d < features; ++d) row.data[d] = finite ? code(static_cast<float>(x[d]) / scale) : Unit{0};
+    *row.side = scale;
   }
 
   template <class X>
-  static void decode(const std::byte* row, Index features, X* x) {
-    float scale;
-    std::memcpy(&scale, row + features, sizeof scale);
-    for (Index d = 0; d < features; ++d) x[d] = static_cast<X>(number(row[d]) * scale);
+  static void decode(StoredRow<Float8> row, Index features, X* x) {
+    for (Index d = 0; d < features; ++d) {
+      x[d] = static_cast<X>(std::bit_cast<float>(bits(row.data[d])) * unit * *row.side);
+    }
   }
 
+  // With these rows are multiplied from where they lie.
+  template <class T>
+  requires std::same_as<T, float>
+  static Packet<T> load(StoredRow<Float8> row, Index, Index d) {
+    constexpr int size = sizeof(Packet<float>) / sizeof(float);
+    std::uint32_t all[size];
+    for (int k = 0; k < size; ++k) all[k] = bits(row.data[d + k]);
+    Packet<float> x;
+    std::memcpy(&x, all, sizeof x);
+    return Eigen::internal::pmul(x, Eigen::internal::pset1<Packet<float>>(unit));
+  }
+  static float scale(StoredRow<Float8> row, Index) { return *row.side; }
+
  private:
-  static std::byte code(float x) {  // |x| <= 448
+  // e4m3 has a bias of 7 where float has 127: its bits, moved to those of a float, are 2^120 times too small a number.
+  static constexpr float unit = 0x1p120f;
+  static std::uint32_t bits(Unit code) { return (code & 0x80u) << 24 | (code & 0x7fu) << 20; }
+
+  static Unit code(float x) {  // |x| <= 448
     const float size = std::abs(x);
     const int exponent = size > 0 ? std::max(std::ilogb(size), -6) : -6;
     const int eighths = static_cast<int>(std::nearbyint(std::ldexp(size, 3 - exponent)));  // of 2^exponent
-    return static_cast<std::byte>((x < 0 ? 0x80 : 0) | (8 * (exponent + 6) + eighths));
-  }
-
-  static float number(std::byte code) {
-    const int bits = std::to_integer<int>(code), exponent = bits >> 3 & 15, mantissa = bits & 7;
-    const float size = exponent == 0 ? std::ldexp(static_cast<float>(mantissa), -9)
-                                     : std::ldexp(static_cast<float>(8 + mantissa), exponent - 10);
-    return bits < 0x80 ? size : -size;
+    return static_cast<Unit>((x < 0 ? 0x80 : 0) | (8 * (exponent + 6) + eighths));
   }
 };

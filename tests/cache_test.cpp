@@ -64,9 +64,9 @@ void read_back(const View& view, Inputs<T>& in) {
   for (Index j = 0; j < s.kv_len; ++j) {
     for (Index head = 0; head < s.kv_heads; ++head) {
       const Index row = j * s.kv_heads + head;
-      dca::RowStorage<typename View::Key>::decode(view.keys(0, head, j).data, s.head_dim,
+      dca::RowStorage<typename View::Key>::decode(view.keys(0, head, j).row(0), s.head_dim,
                                                   in.key.data() + row * s.head_dim);
-      dca::RowStorage<typename View::Value>::decode(view.values(0, head, j).data, s.v_head_dim,
+      dca::RowStorage<typename View::Value>::decode(view.values(0, head, j).row(0), s.v_head_dim,
                                                     in.value.data() + row * s.v_head_dim);
     }
   }

@@ -1,4 +1,5 @@
-// A storage that is not the library's: 8-bit floats with a scale for each token and kv_head.
+// Storages that are not the library's: 8-bit floats with a scale for each token and kv_head, and integers with scales
+// for each feature that several tokens share.
 #include "float8.hpp"
 
 #include <limits>
@@ -11,13 +12,58 @@ using namespace dca_test;
 
 namespace {
 
-using Storage = dca::RowStorage<Float8>;
+/// 8-bit integers. 5 tokens share a scale for each feature: the integers reach twice as far as the first of them, and
+/// at least to 1. With or without a way to multiply them where they lie.
+template <bool loads>
+struct SharedScales {};
+
+constexpr Index shared_by = 5;
+
+}  // namespace
+
+template <bool loads>
+struct dca::RowStorage<SharedScales<loads>> {
+  using Unit = std::int8_t;
+  static constexpr Index multiple = 1;
+  static constexpr Index units(Index features) { return features; }
+
+  using Side = float;
+  static constexpr Index side_tokens = shared_by;
+  static constexpr Index sides(Index features) { return features; }
+
+  template <class X>
+  static void encode(const X* x, Index features, RowPlace<SharedScales<loads>> row) {
+    for (Index d = 0; d < features; ++d) {
+      const auto value = static_cast<float>(x[d]);
+      if (row.token == 0) row.side[d] = std::max(1.0f, 2 * std::abs(value)) / 127;
+      row.data[d] = static_cast<Unit>(std::clamp(std::nearbyint(value / row.side[d]), -127.0f, 127.0f));
+    }
+  }
+  template <class X>
+  static void decode(StoredRow<SharedScales<loads>> row, Index features, X* x) {
+    for (Index d = 0; d < features; ++d) x[d] = static_cast<X>(static_cast<float>(row.data[d]) * row.side[d]);
+  }
+  template <class T>
+  requires(loads&& std::same_as<T, float>) static Packet<T> load(StoredRow<SharedScales<loads>> row, Index, Index d) {
+    float x[sizeof(Packet<T>) / sizeof(float)];
+    for (Index k = 0; k < std::ssize(x); ++k) x[k] = static_cast<float>(row.data[d + k]) * row.side[d + k];
+    Packet<T> packet;
+    std::memcpy(&packet, x, sizeof packet);
+    return packet;
+  }
+};
+
+namespace {
+
+constexpr dca::ChunkConfig chunks{70, 15};
 
 std::vector<float> round_trip(const std::vector<float>& x) {
-  std::vector<std::byte> row(static_cast<std::size_t>(Storage::units(std::ssize(x))));
+  using Storage = dca::RowStorage<Float8>;
+  std::vector<Storage::Unit> row(x.size());
+  float scale = 0;
   std::vector<float> y(x.size());
-  Storage::encode(x.data(), std::ssize(x), row.data());
-  Storage::decode(row.data(), std::ssize(x), y.data());
+  Storage::encode(x.data(), std::ssize(x), {row.data(), &scale});
+  Storage::decode({row.data(), &scale}, std::ssize(x), y.data());
   return y;
 }
 
@@ -32,41 +78,136 @@ std::vector<double> magnitudes() {
   return all;
 }
 
-/// Attention on a cache against the definition on the very numbers that are stored.
-template <class Attention, class View>
-void check_view(const Attention& attention, const Ropes& ropes, const View& view, dca::ChunkConfig chunks,
-                Inputs<float> in) {
-  const auto actual = run_on(attention, in, view);
-  const Sizes& s = in.sizes;
-  for (Index j = 0; j < s.kv_len; ++j) {
-    for (Index head = 0; head < s.kv_heads; ++head) {
-      const Index row = j * s.kv_heads + head;
-      Storage::decode(view.keys(0, head, j).data, s.head_dim, in.key.data() + row * s.head_dim);
-      Storage::decode(view.values(0, head, j).data, s.v_head_dim, in.value.data() + row * s.v_head_dim);
+template <class E>
+void read_row(dca::StoredRow<E> row, Index features, float* place) {
+  dca::RowStorage<E>::decode(row, features, place);
+}
+
+/// All rows of a kind of a sequence, [length, kv_heads, features], as `run(head, first)` gives them.
+template <class Run>
+std::vector<float> read_rows(Index length, Index kv_heads, Index features, const Run& run) {
+  std::vector<float> rows(static_cast<std::size_t>(length * kv_heads * features));
+  for (Index head = 0; head < kv_heads; ++head) {
+    for (Index first = 0; first < length;) {
+      const auto some = run(head, first);
+      for (Index r = 0; r < some.count; ++r, ++first) {
+        read_row(some.row(r), features, rows.data() + (first * kv_heads + head) * features);
+      }
     }
   }
+  return rows;
+}
+template <class View>
+std::vector<float> stored_keys(const View& view, Index sequence = 0) {
+  return read_rows(view.length(sequence), view.kv_heads(), view.head_dim(),
+                   [&](Index head, Index first) { return view.keys(sequence, head, first); });
+}
+template <class View>
+std::vector<float> stored_values(const View& view, Index sequence = 0) {
+  return read_rows(view.length(sequence), view.kv_heads(), view.v_head_dim(),
+                   [&](Index head, Index first) { return view.values(sequence, head, first); });
+}
+
+/// Attention on a source, whose only sequence has the length of the problem, against the definition on the very numbers
+/// that it holds.
+template <class Attention, class View>
+void check_view(const Attention& attention, const Ropes& ropes, const View& view, Inputs<float> in) {
+  const auto actual = run_on(attention, in, view);
+  in.key = stored_keys(view);
+  in.value = stored_values(view);
   CHECK(difference(actual, dual_chunk_reference(in, chunks, ropes.reference)) == "");
 }
 
-/// Memory of one's own: rows [300, 2 kv_heads] of 32 features.
+/// Caches of K and V, contiguous and paged: what few and many query rows get of them, with features that are whole
+/// packets and not.
+template <class K, class V>
+void check_caches() {
+  Random random;
+  const Ropes ropes = make_ropes(0);  // so that stored keys are keys as they came
+  const dca::DualChunkAttention<float> attention({.chunks = chunks, .rope = ropes.library});
+  for (const auto& [head_dim, v_head_dim] : {std::pair<Index, Index>{64, 96}, {20, 7}}) {
+    for (const Index q_len : {1, 4, 100}) {  // streamed, streamed and packed
+      const Inputs<float> in({1, q_len, 300, 4, 2, head_dim, v_head_dim}, random);
+      INFO("q_len " << q_len << " head_dim " << head_dim);
+      auto contiguous = attention.make_cache<K, V>(cache_shape(in.sizes), 1, {.tokens = 300});
+      append_tokens(contiguous, 0, in, 0, 0, 131);
+      append_tokens(contiguous, 0, in, 0, 131, 169);
+      check_view(attention, ropes, contiguous.view(), in);
+      for (const Index block_size : {15, 16}) {  // whole sides, and not
+        auto paged = attention.make_paged_cache<K, V>(cache_shape(in.sizes), 20, block_size);
+        const Index sequence = paged.add();
+        paged.append(Eigen::DefaultDevice{}, sequence, in.operands().key, in.operands().value);
+        const std::vector<Index> only{sequence};
+        check_view(attention, ropes, paged.view(only), in);
+      }
+    }
+  }
+}
+
+/// Memory of one's own: 300 unrotated rows of 32 features, in runs of at most `longest`.
+template <class E>
 struct Rows {
-  using Key = Float8;
-  using Value = Float8;
+  using Key = E;
+  using Value = E;
   using KeyPlacement = dca::Unplaced;
-  const std::byte *key_rows, *value_rows;
-  Index bytes;
-  dca::RowRun<Float8> keys(Index, Index head, Index first) const {
-    return {key_rows + (first * 2 + head) * bytes, 2 * bytes, 300 - first};
+  using Storage = dca::RowStorage<E>;
+  static constexpr Index count = 300, features = 32;
+  Index longest = count;
+  std::vector<dca::StorageUnit<E>> key_rows, value_rows;  // [count][2 kv_heads][features]
+  std::vector<float> key_sides, value_sides;              // [2 kv_heads][sides of a head]
+
+  static Index sides() { return (count + Storage::side_tokens - 1) / Storage::side_tokens * Storage::sides(features); }
+
+  explicit Rows(const Inputs<float>& in)
+      : key_rows(static_cast<std::size_t>(count * 2 * features)),
+        value_rows(key_rows.size()),
+        key_sides(static_cast<std::size_t>(2 * sides())),
+        value_sides(key_sides.size()) {
+    for (Index token = 0; token < count; ++token) {
+      for (Index head = 0; head < 2; ++head) {
+        const Index row = (token * 2 + head) * features;
+        const Index side = head * sides() + token / Storage::side_tokens * Storage::sides(features);
+        const Index number = token % Storage::side_tokens;
+        Storage::encode(in.key.data() + row, features, {key_rows.data() + row, key_sides.data() + side, number});
+        Storage::encode(in.value.data() + row, features, {value_rows.data() + row, value_sides.data() + side, number});
+      }
+    }
   }
-  dca::RowRun<Float8> values(Index, Index head, Index first) const {
-    return {value_rows + (first * 2 + head) * bytes, 2 * bytes, 300 - first};
-  }
+
+  dca::RowRun<E> keys(Index, Index head, Index first) const { return run(key_rows, key_sides, head, first); }
+  dca::RowRun<E> values(Index, Index head, Index first) const { return run(value_rows, value_sides, head, first); }
   Index sequences() const { return 1; }
-  Index length(Index) const { return 300; }
+  Index length(Index) const { return count; }
   Index kv_heads() const { return 2; }
-  Index head_dim() const { return 32; }
-  Index v_head_dim() const { return 32; }
+  Index head_dim() const { return features; }
+  Index v_head_dim() const { return features; }
+
+ private:
+  dca::RowRun<E> run(const std::vector<dca::StorageUnit<E>>& rows, const std::vector<float>& all_sides, Index head,
+                     Index first) const {
+    return {.data = rows.data() + (first * 2 + head) * features,
+            .stride = 2 * features,
+            .count = std::min(longest, count - first),
+            .side = all_sides.data() + head * sides() + first / Storage::side_tokens * Storage::sides(features),
+            .side_stride = Storage::sides(features),
+            .side_token = first % Storage::side_tokens};
+  }
 };
+
+template <class E>
+void check_own_memory() {
+  Random random;
+  const Ropes ropes = make_ropes(32);
+  const dca::DualChunkAttention<float> attention({.chunks = chunks, .rope = ropes.library});
+  for (const Index q_len : {1, 30}) {
+    const Inputs<float> in({1, q_len, 300, 4, 2, 32, 32}, random);
+    Rows<E> source(in);
+    const auto whole = run_on(attention, in, source);
+    check_view(attention, ropes, source, in);
+    source.longest = 7;
+    CHECK(same_bits(run_on(attention, in, source), whole));
+  }
+}
 
 }  // namespace
 
@@ -94,42 +235,77 @@ TEST_CASE("Float8 rounds to the nearest 8-bit float") {
 }
 
 TEST_CASE("caches of a storage of one's own give what the definition gives on the numbers that they hold") {
-  constexpr dca::ChunkConfig chunks{70, 15};
+  check_caches<Float8, Float8>();
+  check_caches<SharedScales<true>, SharedScales<true>>();
+  check_caches<SharedScales<false>, Float8>();
+}
+
+TEST_CASE("unrotated rows of a storage of one's own are placed by the call") {
+  check_own_memory<Float8>();
+  check_own_memory<SharedScales<true>>();
+  check_own_memory<SharedScales<false>>();
+}
+
+TEST_CASE("what tokens share does not depend on how they were appended") {
   Random random;
-  const Ropes ropes = make_ropes(0);  // so that stored keys are keys as they came
+  const Ropes ropes = make_ropes(32);
   const dca::DualChunkAttention<float> attention({.chunks = chunks, .rope = ropes.library});
-  for (const auto& [head_dim, v_head_dim] : {std::pair<Index, Index>{64, 96}, {20, 7}}) {
-    for (const Index q_len : {1, 4, 100}) {  // streamed, streamed and packed
-      const Inputs<float> in({1, q_len, 300, 4, 2, head_dim, v_head_dim}, random);
-      INFO("q_len " << q_len << " head_dim " << head_dim);
-      auto contiguous = attention.make_cache<Float8>(cache_shape(in.sizes), 1, {.tokens = 300});
-      append_tokens(contiguous, 0, in, 0, 0, 130);
-      append_tokens(contiguous, 0, in, 0, 130, 170);
-      check_view(attention, ropes, contiguous.view(), chunks, in);
-      auto paged = attention.make_paged_cache<Float8>(cache_shape(in.sizes), 20, 16);
-      const Index sequence = paged.add();
-      paged.append(Eigen::DefaultDevice{}, sequence, in.operands().key, in.operands().value);
-      const std::vector<Index> only{sequence};
-      check_view(attention, ropes, paged.view(only), chunks, in);
+  const Inputs<float> in({2, 1, 300, 4, 2, 32, 48}, random);
+  const auto make = [&](dca::CacheCapacity capacity) {
+    return attention.make_cache<SharedScales<true>, SharedScales<false>>(cache_shape(in.sizes), 2, capacity);
+  };
+  auto at_once = make({.tokens = 300});
+  append_tokens(at_once, 0, in, 0, 0, 300);
+  const auto keys = stored_keys(at_once.view()), values = stored_values(at_once.view());
+  const auto check = [&](const auto& view, Index sequence) {
+    CHECK(same_bits(stored_keys(view, sequence), keys));
+    CHECK(same_bits(stored_values(view, sequence), values));
+  };
+  SECTION("in pieces, by several threads, into memory that grows") {
+    Eigen::ThreadPool pool(3);
+    const Eigen::ThreadPoolDevice device(&pool, 3);
+    auto cache = make({.tokens = 8, .grows = true});
+    for (const auto& [first, count] : {std::pair<Index, Index>{0, 1}, {1, 6}, {7, 123}, {130, 170}}) {
+      append_tokens(cache, 0, in, 0, first, count, device);
     }
+    check(cache.view(), 0);
+  }
+  SECTION("again after truncation, over other tokens") {
+    auto cache = make({.tokens = 300});
+    append_tokens(cache, 0, in, 0, 0, 13);
+    append_tokens(cache, 0, in, 1, 13, 200);
+    cache.truncate(0, 13);
+    append_tokens(cache, 0, in, 0, 13, 287);
+    check(cache.view(), 0);
+  }
+  SECTION("in a copied prefix") {
+    auto cache = make({.tokens = 300});
+    append_tokens(cache, 0, in, 0, 0, 17);
+    cache.copy_prefix(0, 1, 12);
+    append_tokens(cache, 1, in, 0, 12, 288);
+    check(cache.view(), 1);
+  }
+  SECTION("in forks that copy on write") {
+    auto cache = attention.make_paged_cache<SharedScales<true>, SharedScales<false>>(cache_shape(in.sizes), 50, 15);
+    const Index origin = cache.add();
+    append_tokens(cache, origin, in, 0, 0, 23);
+    const Index fork = cache.fork(origin);
+    append_tokens(cache, fork, in, 1, 23, 50);
+    append_tokens(cache, origin, in, 0, 23, 277);
+    const std::vector<Index> both{origin, fork};
+    const auto view = cache.view(both);
+    check(view, 0);
+    const auto forked = stored_keys(view, 1);
+    CHECK(std::equal(forked.begin(), forked.begin() + 23 * 2 * 32, keys.begin()));
+    CHECK(!std::equal(forked.begin(), forked.end(), keys.begin()));
   }
 }
 
-TEST_CASE("unrotated keys of a storage of one's own are placed by the call") {
-  Random random;
-  const Inputs<float> in({1, 30, 300, 4, 2, 32, 32}, random);
-  const Index row_bytes = Storage::units(32);
-  std::vector<std::byte> keys(static_cast<std::size_t>(300 * 2 * row_bytes)), values(keys.size());
-  Inputs<float> stored = in;
-  for (Index row = 0; row < 600; ++row) {
-    Storage::encode(in.key.data() + row * 32, 32, keys.data() + row * row_bytes);
-    Storage::encode(in.value.data() + row * 32, 32, values.data() + row * row_bytes);
-    Storage::decode(keys.data() + row * row_bytes, 32, stored.key.data() + row * 32);
-    Storage::decode(values.data() + row * row_bytes, 32, stored.value.data() + row * 32);
-  }
-  constexpr dca::ChunkConfig chunks{70, 15};
+TEST_CASE("the bytes of a cache count what lies beside its rows") {
   const Ropes ropes = make_ropes(32);
   const dca::DualChunkAttention<float> attention({.chunks = chunks, .rope = ropes.library});
-  const Rows source{keys.data(), values.data(), row_bytes};
-  CHECK(difference(run_on(attention, in, source), dual_chunk_reference(stored, chunks, ropes.reference)) == "");
+  const dca::CacheShape shape{.kv_heads = 2, .head_dim = 32, .v_head_dim = 48};
+  CHECK(attention.make_cache<Float8>(shape, 3, {.tokens = 21}).bytes() == 3 * 2 * 21 * (32 + 4 + 48 + 4));
+  CHECK(attention.make_cache<SharedScales<true>>(shape, 3, {.tokens = 21}).bytes() ==
+        3 * 2 * (21 * (32 + 48) + 5 * 4 * (32 + 48)));
 }

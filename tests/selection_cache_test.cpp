@@ -315,7 +315,7 @@ TEST_CASE("summaries bound the keys as they are stored") {
       view.read_summary(0, 0, window, summary.data());
       for (Index key = window * block; key < std::min<Index>(200, (window + 1) * block); ++key) {
         using Key = typename std::decay_t<decltype(view)>::Key;
-        dca::RowStorage<Key>::decode(view.keys(0, 0, key).data, 32, row.data());
+        dca::RowStorage<Key>::decode(view.keys(0, 0, key).row(0), 32, row.data());
         for (std::size_t d = 0; d < 32; ++d) {
           REQUIRE(summary[32 + d] <= row[d]);
           REQUIRE(row[d] <= summary[64 + d]);

@@ -18,14 +18,14 @@ template <class E>
 std::vector<dca::StorageUnit<E>> encoded(const std::vector<float>& x) {
   const auto features = static_cast<Index>(x.size());
   std::vector<dca::StorageUnit<E>> row(static_cast<std::size_t>(RowStorage<E>::units(features)));
-  RowStorage<E>::encode(x.data(), features, row.data());
+  RowStorage<E>::encode(x.data(), features, {row.data()});
   return row;
 }
 
 template <class E>
 std::vector<float> round_trip(const std::vector<float>& x) {
   std::vector<float> y(x.size(), -1.0f);
-  RowStorage<E>::decode(encoded<E>(x).data(), static_cast<Index>(x.size()), y.data());
+  RowStorage<E>::decode({encoded<E>(x).data()}, static_cast<Index>(x.size()), y.data());
   return y;
 }
 
@@ -54,18 +54,17 @@ bool within(const std::vector<float>& x, const std::vector<float>& y, std::size_
   return true;
 }
 
-/// All features of a row through the packet reader, with the scale that it leaves to its user.
+/// All features of a row by packets, with the scale that loading leaves to its user.
 template <class T, class E>
 std::vector<T> read_by_packets(const std::vector<dca::StorageUnit<E>>& row, Index features) {
-  using Reader = dca::detail::RowReader<T, E>;
   constexpr int size = dca::detail::packet_size<T>;
   std::vector<T> y(static_cast<std::size_t>(features));
   for (Index d = 0; d < features; d += size) {
     T packet[size];
-    dca::detail::ei::pstoreu(packet, Reader::load(row.data(), features, d));
+    dca::detail::ei::pstoreu(packet, RowStorage<E>::template load<T>({row.data()}, features, d));
     for (int k = 0; k < size; ++k) {
       T scale{1};
-      if constexpr (Reader::has_scale) scale = Reader::scale(row.data(), features);
+      if constexpr (dca::detail::HasScale<E>) scale = RowStorage<E>::scale({row.data()}, features);
       y[static_cast<std::size_t>(d + k)] = packet[k] * scale;
     }
   }
@@ -73,14 +72,14 @@ std::vector<T> read_by_packets(const std::vector<dca::StorageUnit<E>>& row, Inde
 }
 
 template <class T, class E>
-void check_reader(Random& random) {
-  if constexpr (dca::detail::RowReader<T, E>::direct) {
+void check_loads(Random& random) {
+  if constexpr (dca::detail::LoadsPackets<T, E>) {
     for (const Index features : {64, 96, 128, 256}) {
       std::vector<float> x = random_row(random, features);
       x[3] = 0.0f;
       const auto row = encoded<E>(x);
       std::vector<T> plain(x.size());
-      RowStorage<E>::decode(row.data(), features, plain.data());
+      RowStorage<E>::decode({row.data()}, features, plain.data());
       CHECK(same_bits(read_by_packets<T, E>(row, features), plain));
     }
   }
@@ -92,8 +91,8 @@ void check_rows(Random& random) {
     if (features % RowStorage<E>::multiple != 0) continue;
     const auto row = encoded<E>(random_row(random, features));
     std::vector<T> by_packets(static_cast<std::size_t>(features)), plain(by_packets);
-    dca::detail::decode_row<E>(row.data(), features, by_packets.data());
-    RowStorage<E>::decode(row.data(), features, plain.data());
+    dca::detail::decode_row<E>({row.data()}, features, by_packets.data());
+    RowStorage<E>::decode({row.data()}, features, plain.data());
     CHECK(same_bits(by_packets, plain));
   }
 }
@@ -226,10 +225,10 @@ TEST_CASE("rows of double are stored as rows of float are") {
   const std::vector<float> x = random_row(random, 64);
   const std::vector<double> wide(x.begin(), x.end());
   std::vector<std::byte> row(static_cast<std::size_t>(RowStorage<Int8>::units(64)));
-  RowStorage<Int8>::encode(wide.data(), 64, row.data());
+  RowStorage<Int8>::encode(wide.data(), 64, {row.data()});
   CHECK(row == encoded<Int8>(x));
   std::vector<double> y(64);
-  RowStorage<Int8>::decode(row.data(), 64, y.data());
+  RowStorage<Int8>::decode({row.data()}, 64, y.data());
   const std::vector<float> narrow = round_trip<Int8>(x);
   CHECK(y == std::vector<double>(narrow.begin(), narrow.end()));
 }
@@ -237,11 +236,11 @@ TEST_CASE("rows of double are stored as rows of float are") {
 TEST_CASE("packets read what decoding gives, bit for bit, for all storage types") {
   Random random;
   for (int trial = 0; trial < 20; ++trial) {
-    check_reader<float, float>(random);
-    check_reader<float, Eigen::half>(random);
-    check_reader<float, Eigen::bfloat16>(random);
-    check_reader<float, Int8>(random);
-    check_reader<float, Int4>(random);
-    check_reader<double, double>(random);
+    check_loads<float, float>(random);
+    check_loads<float, Eigen::half>(random);
+    check_loads<float, Eigen::bfloat16>(random);
+    check_loads<float, Int8>(random);
+    check_loads<float, Int4>(random);
+    check_loads<double, double>(random);
   }
 }

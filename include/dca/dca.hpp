@@ -12,6 +12,7 @@
 #include "dca/kv/paged.hpp"
 #include "dca/kv/paged_cache.hpp"
 #include "dca/kv/ragged.hpp"
+#include "dca/kv/small_integers.hpp"
 #include "dca/kv/storage.hpp"
 #include "dca/parts/first_and_recent.hpp"
 #include "dca/parts/inter_chunk.hpp"

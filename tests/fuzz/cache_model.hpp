@@ -108,7 +108,7 @@ void check_summaries(const Tokens& tokens, const View& view, Index sequence, Ind
       view.read_summary(sequence, head, first / window, summary.data());
       std::vector<double> mean(row.size()), least(row.size(), 1e9), largest(row.size(), -1e9);
       for (Index j = first; j < last; ++j) {
-        dca::RowStorage<Key>::decode(view.keys(sequence, head, j).data, features, row.data());
+        dca::RowStorage<Key>::decode(view.keys(sequence, head, j).row(0), features, row.data());
         for (std::size_t d = 0; d < row.size(); ++d) {
           mean[d] += row[d] / static_cast<double>(last - first);
           least[d] = std::min(least[d], row[d]);

@@ -45,7 +45,7 @@ template <class E>
 std::vector<double> read_row(const dca::RowRun<E>& run, std::size_t features) {
   require(run.count >= 1, "a run without rows");
   std::vector<double> stored(features);
-  dca::RowStorage<E>::decode(run.data, static_cast<Index>(features), stored.data());
+  dca::RowStorage<E>::decode(run.row(0), static_cast<Index>(features), stored.data());
   return stored;
 }
 

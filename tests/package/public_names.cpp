@@ -16,7 +16,8 @@ using dca::Int8, dca::InterChunk, dca::InterChunkAttention, dca::IntraChunk, dca
 using dca::KeyRange, dca::KeyValueCache, dca::Llama3Scaling, dca::PagedCache, dca::PagedKeyValues, dca::PartialState;
 using dca::PlacedKeys, dca::QueryBlock, dca::RaggedKeyValues, dca::RankedBlock, dca::RopeFrequencies, dca::RopePairing;
 using dca::plain_frequencies, dca::rotate_back, dca::yarn_frequencies;
-using dca::RotaryAngles, dca::RotaryEmbedding, dca::RowRun, dca::RowStorage, dca::StorageUnit, dca::SuccessiveChunk;
+using dca::RotaryAngles, dca::RotaryEmbedding, dca::RowPlace, dca::RowRun, dca::RowStorage, dca::StorageSide,
+    dca::StorageUnit, dca::StoredRow, dca::SuccessiveChunk;
 using dca::SuccessiveChunkAttention, dca::TensorView, dca::TileShape, dca::TopBlocks, dca::Unchunked, dca::Unplaced;
 using dca::WholeSequence, dca::Workspace, dca::YarnScaling;
 static_assert(dca::has_placed_keys<PagedKeyValues<BlockPool<float>>>);
@@ -46,7 +47,11 @@ concept Number = std::same_as<T, double>;
   static_cast<void>(CacheShape{.kv_heads = 1, .head_dim = 1, .v_head_dim = 1, .summary_block = 0});
   static_cast<void>(CacheCapacity{.tokens = 1, .grows = false});
   static_cast<void>(BlockTable{.blocks = {blocks, 1}, .length = 0});
-  static_cast<void>(RowRun<float>{.data = memory, .stride = 1, .count = 1});
+  static_cast<void>(
+      RowRun<float>{.data = memory, .stride = 1, .count = 1, .side = nullptr, .side_stride = 0, .side_token = 0}.row(
+          0));
+  static_cast<void>(StoredRow<float>{.data = memory, .side = nullptr});
+  static_cast<void>(RowPlace<float>{.data = memory, .side = nullptr, .token = 0});
   static_cast<void>(PartialState<float>{.out = {}, .lse = {}});
   static_cast<void>(PlacedKeys<ChunkOffset>{.chunks = ChunkConfig{2, 1}, .rope = rope});
   static_cast<void>(DynamicNtkScaling{.factor = 1, .trained_window = 1, .length = 1});
@@ -236,13 +241,15 @@ static_assert(ViewNames<Eigen::Tensor<float, 3, Eigen::RowMajor>>);
 
 template <class Storage>
 concept StorageNames = requires(const float* x, std::byte* row, float* decoded) {
-  { Storage::units(32) } -> Integer;
-  typename Storage::Unit;
-  { Storage::multiple + 0 } -> Integer;
-  Storage::encode(x, 32, row);
-  Storage::decode(row, 32, decoded);
+  { RowStorage<Storage>::units(32) } -> Integer;
+  typename RowStorage<Storage>::Unit;
+  { RowStorage<Storage>::multiple + 0 } -> Integer;
+  RowStorage<Storage>::encode(x, 32, RowPlace<Storage>{row});
+  RowStorage<Storage>::decode(StoredRow<Storage>{row}, 32, decoded);
 };
-static_assert(StorageNames<RowStorage<Int8>> && StorageNames<RowStorage<Int4>> && Int4::group == 32);
+static_assert(StorageNames<Int8> && StorageNames<Int4> && Int4::group == 32);
 static_assert(std::same_as<StorageUnit<Int8>, std::byte> && std::same_as<StorageUnit<float>, float>);
+static_assert(std::same_as<StorageSide<float>, std::byte>);
+static_assert(std::same_as<decltype(RowStorage<float>::load<float>({}, 0, 0)), dca::Packet<float>>);
 
 }  // namespace public_names

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "dca/kv/placed_rows.hpp"
+#include "dca/kv/pool_rows.hpp"
 #include "dca/kv/pool_summaries.hpp"
 
 namespace dca {
@@ -35,14 +36,10 @@ class BlockPool {
     detail::check_rotary_dim(placed_, shape_.head_dim);
     if (blocks < 0) detail::fail("blocks", detail::to_text(blocks), "must be at least 0");
     if (block_size < 1) detail::fail("block_size", detail::to_text(block_size), "must be at least 1");
-    const auto bytes_of = [&](Index row_bytes) {
-      Index bytes = detail::checked_product("block_size", shape_.kv_heads * row_bytes, block_size);
-      return detail::checked_product("blocks", bytes, blocks);
-    };
-    const Index key_bytes = bytes_of(key_units() * static_cast<Index>(sizeof(StorageUnit<K>)));
-    const Index value_bytes = bytes_of(value_units() * static_cast<Index>(sizeof(StorageUnit<V>)));
-    key_memory_ = detail::AlignedBytes(key_bytes);
-    value_memory_ = detail::AlignedBytes(value_bytes);
+    key_rows_ = detail::PoolRows<K>(shape_.kv_heads, blocks, block_size, shape_.head_dim);
+    value_rows_ = detail::PoolRows<V>(shape_.kv_heads, blocks, block_size, shape_.v_head_dim);
+    key_rows_.take_memory();
+    value_rows_.take_memory();
     if (const Index window = shape_.summary_block; window > 0) {
       if (std::is_same_v<Placement, Unplaced>) {
         detail::fail("summary_block", detail::to_text(window), "must be 0 where keys are held unplaced");
@@ -104,9 +101,12 @@ class BlockPool {
       detail::store_tokens<K, V>(
           device, workspace_, placed_, shape_, rows, static_cast<Index>(b), tables[b].length,
           [&](Index position, Index head) {
-            const Index block = blocks[index(position / block_size_)];
+            const Index block = blocks[index(position / block_size_)], slot = position % block_size_;
+            return detail::TokenPlace<K, V>{key_rows_.place(block, head, slot), value_rows_.place(block, head, slot)};
+          },
+          [&](Index position) {
             const Index slot = position % block_size_;
-            return detail::RowPlace<K, V>{key_row(block, head, slot), value_row(block, head, slot)};
+            return detail::PoolRows<K>::begins_side(slot) && detail::PoolRows<V>::begins_side(slot);
           });
       if (shape_.summary_block > 0 && count > 0) summarise(device, tables[b], count);
     }
@@ -130,10 +130,8 @@ class BlockPool {
       detail::fail("tokens", detail::to_text(tokens), "must be from 0 to block_size, " + detail::to_text(most));
     }
     summaries_.check_copy(other.summaries_, from);
-    for (Index head = 0; head < shape_.kv_heads; ++head) {
-      std::copy_n(other.key_row(from, head, 0), tokens * key_units(), key_row(to, head, 0));
-      std::copy_n(other.value_row(from, head, 0), tokens * value_units(), value_row(to, head, 0));
-    }
+    key_rows_.copy(other.key_rows_, from, to, tokens);
+    value_rows_.copy(other.value_rows_, from, to, tokens);
     summaries_.copy(other.summaries_, shape_.kv_heads, from, to);
   }
 
@@ -148,14 +146,10 @@ class BlockPool {
   }
 
   RowRun<K> keys(const BlockTable& table, Index kv_head, Index first) const {
-    const Index slot = first % block_size_;
-    return {key_row(table.blocks[index(first / block_size_)], kv_head, slot), key_units(),
-            std::min(block_size_ - slot, table.length - first)};
+    return run(key_rows_, table, kv_head, first);
   }
   RowRun<V> values(const BlockTable& table, Index kv_head, Index first) const {
-    const Index slot = first % block_size_;
-    return {value_row(table.blocks[index(first / block_size_)], kv_head, slot), value_units(),
-            std::min(block_size_ - slot, table.length - first)};
+    return run(value_rows_, table, kv_head, first);
   }
 
   /// Writes mean, least and largest, [3][head_dim], of the keys of those tokens [window * summary_block, (window + 1) *
@@ -178,7 +172,7 @@ class BlockPool {
   const CacheShape& shape() const { return shape_; }
   const PlacedKeys<Placement>& placement() const { return placed_; }
   /// Bytes held for keys, values and summaries.
-  Index bytes() const { return key_memory_.size() + value_memory_.size() + summaries_.bytes(); }
+  Index bytes() const { return key_rows_.bytes() + value_rows_.bytes() + summaries_.bytes(); }
 
  private:
   using Scalar = detail::CacheScalar<K>;
@@ -216,9 +210,10 @@ class BlockPool {
       const auto make = [&](Index first, Index last, Scalar* place) {
         detail::KeySummary<Scalar> summary(place, shape_.head_dim);
         summary.clear();
-        const StorageUnit<K>* stored = key_row(table.blocks[index(first / block_size_)], head, first % block_size_);
-        for (Index position = first; position < last; ++position, stored += key_units()) {
-          RowStorage<K>::decode(stored, shape_.head_dim, row);
+        const RowRun<K> stored =
+            key_rows_.run(table.blocks[index(first / block_size_)], head, first % block_size_, last - first);
+        for (Index r = 0; r < stored.count; ++r) {
+          RowStorage<K>::decode(stored.row(r), shape_.head_dim, row);
           summary.add(row);
         }
         summary.finish(last - first);
@@ -227,17 +222,11 @@ class BlockPool {
     });
   }
 
-  Index key_units() const { return RowStorage<K>::units(shape_.head_dim); }
-  Index value_units() const { return RowStorage<V>::units(shape_.v_head_dim); }
-
-  // By kv_head, then by block: blocks taken one after the other are one stream for the head that reads them.
-  StorageUnit<K>* key_row(Index block, Index head, Index slot) const {
-    return reinterpret_cast<StorageUnit<K>*>(key_memory_.data()) +
-           ((head * blocks() + block) * block_size_ + slot) * key_units();
-  }
-  StorageUnit<V>* value_row(Index block, Index head, Index slot) const {
-    return reinterpret_cast<StorageUnit<V>*>(value_memory_.data()) +
-           ((head * blocks() + block) * block_size_ + slot) * value_units();
+  template <class E>
+  RowRun<E> run(const detail::PoolRows<E>& rows, const BlockTable& table, Index kv_head, Index first) const {
+    const Index slot = first % block_size_;
+    return rows.run(table.blocks[index(first / block_size_)], kv_head, slot,
+                    std::min(block_size_ - slot, table.length - first));
   }
 
   void check_block(Index block) const {
@@ -322,7 +311,8 @@ class BlockPool {
   std::vector<Index> free_;
   std::vector<Index> written_by_;  // by block: the last append that was to write it
   Index append_ = 0;
-  detail::AlignedBytes key_memory_, value_memory_;
+  detail::PoolRows<K> key_rows_;
+  detail::PoolRows<V> value_rows_;
   Summaries summaries_;
   Workspace workspace_;
 };

@@ -10,12 +10,21 @@
 
 namespace dca {
 
-/// `count` rows of features, stored as E: row r starts at data + r * stride units (see StorageUnit).
+/// `count` rows of features, stored as E: row r starts at data + r * stride, in units of StorageUnit. Where E has a
+/// side, the first row is number side_token of those that share the one at `side`, the next side is side_stride
+/// StorageSides after it, and so on.
 template <class E>
 struct RowRun {
   const StorageUnit<E>* data = nullptr;
   Index stride = 0;
   Index count = 0;
+  const StorageSide<E>* side = nullptr;
+  Index side_stride = 0;
+  Index side_token = 0;
+
+  StoredRow<E> row(Index r) const {
+    return {data + r * stride, side + (side_token + r) / detail::SideOf<E>::tokens * side_stride};
+  }
 };
 
 namespace detail {

@@ -69,9 +69,9 @@ struct NewRows {
 
 /// Where the rows of one token and kv_head go.
 template <class K, class V>
-struct RowPlace {
-  StorageUnit<K>* key;
-  StorageUnit<V>* value;
+struct TokenPlace {
+  RowPlace<K> key;
+  RowPlace<V> value;
 };
 
 /// Stores one token of all kv_heads; has the scratch memory that one thread needs for it.
@@ -95,7 +95,7 @@ class TokenStore {
   void operator()(const Rows& rows, Index b, Index r, Index position, const Place& place) {
     for (Index head = 0; head < shape_.kv_heads; ++head) {
       const auto at = [&](const auto& x) { return x.data + b * x.strides[0] + r * x.strides[1] + head * x.strides[2]; };
-      const RowPlace<K, V> to = place(head);
+      const TokenPlace<K, V> to = place(head);
       if constexpr (std::is_same_v<Placement, Unplaced>) {
         RowStorage<K>::encode(at(rows.key), shape_.head_dim, to.key);
       } else {
@@ -124,20 +124,29 @@ class TokenStore {
   Scalar* row_;
 };
 
-/// Stores all rows of batch b of `rows` as the tokens from `first_position` on; place(position, kv_head) says where to.
-template <class K, class V, class Placement, class Rows, class Place>
+/// Stores all rows of batch b of `rows` as the tokens from `first_position` on. place(position, kv_head) says where to,
+/// begins_sides(position) whether the sides of keys and of values begin with that token: those of a side are stored by
+/// one thread.
+template <class K, class V, class Placement, class Rows, class Place, class BeginsSides>
 void store_tokens(const DeviceRef& device, Workspace& workspace, const PlacedKeys<Placement>& placed,
-                  const CacheShape& shape, const Rows& rows, Index b, Index first_position, const Place& place) {
+                  const CacheShape& shape, const Rows& rows, Index b, Index first_position, const Place& place,
+                  const BeginsSides& begins_sides) {
   using Store = TokenStore<K, V, Placement>;
   constexpr Index rows_per_task = 32;
   const Index count = rows.key.shape[1];
   const Index tasks = ceil_div(count, rows_per_task), workers = worker_count(device, tasks);
   const Index bytes = Store::bytes(placed, shape);
+  const auto first_row = [&](Index task) {
+    Index r = std::min(task * rows_per_task, count);
+    while (task > 0 && r < count && !begins_sides(first_position + r)) ++r;
+    return r;
+  };
   Scratch scratch(device, &workspace, workers * bytes);
   run_tasks(device, scratch.helpers(), workers, tasks, [&](Index worker, Index task) {
     Arena arena(scratch.data() + worker * bytes);
     Store store(placed, shape, arena);
-    for (Index r = task * rows_per_task; r < std::min(count, (task + 1) * rows_per_task); ++r) {
+    const Index end = first_row(task + 1);
+    for (Index r = first_row(task); r < end; ++r) {
       const Index position = first_position + r;
       store(rows, b, r, position, [&](Index head) { return place(position, head); });
     }

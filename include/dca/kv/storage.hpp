@@ -1,162 +1,134 @@
-// How a row of features lies in memory: plain numbers, or small integers with scales.
+// How a row of features lies in memory.
 #pragma once
 
 #include <Eigen/Core>
-#include <algorithm>
-#include <cmath>
-#include <cstdint>
-#include <cstring>
+#include <cstddef>
 
-#include "dca/tensor/index.hpp"
+#include "dca/packet/widths.hpp"
+
+#include "dca/packet/code_begin.hpp"
 
 namespace dca {
 
-/// Rows of 8-bit integers, symmetric, with one scale per row: x = scale * q, q in [-127, 127]. A row is its features,
-/// a byte each, then the scale as a float. An element is off by at most half a scale, the largest magnitude / 254.
-struct Int8 {};
-
-/// Rows of 4-bit integers, symmetric, with one scale per group of 32 features: x = scale * q, q in [-7, 7]. A row is,
-/// per group, 16 bytes (feature d in the low half of byte d, feature 16 + d in its high half, each as q + 8), then a
-/// float scale per group. The features must be a multiple of 32. An element is off by at most its group's largest
-/// magnitude / 14.
-struct Int4 {
-  static constexpr Index group = 32;
-};
+template <class E>
+struct RowStorage;
 
 namespace detail {
 
-inline float float_at(const std::byte* place) {
-  float value;
-  std::memcpy(&value, place, sizeof(value));
-  return value;
-}
-
-/// The scale at which values up to `largest` become integers up to `most`, and the factor for the way there. NaN and
-/// infinities go into the scale, and so into every feature that it covers.
-struct QuantScale {
-  float scale;
-  float inverse;
-
-  QuantScale(float largest, float most) : scale(largest / most), inverse(scale > 0 ? 1 / scale : 0) {
-    if (!std::isfinite(inverse)) inverse = 0;  // a scale too small to invert stands for zeros
-  }
-  int operator()(float x, float most) const {
-    const float scaled = std::isfinite(x) ? std::clamp(x * inverse, -most, most) : 0.0f;
-    return static_cast<int>(scaled < 0 ? scaled - 0.5f : scaled + 0.5f);
-  }
+template <class E>
+concept HasSide = requires {
+  typename RowStorage<E>::Side;
 };
 
-template <class X>
-float largest_magnitude(const X* x, Index count) {
-  float largest = 0;
-  for (Index d = 0; d < count; ++d) {
-    const float magnitude = std::abs(static_cast<float>(x[d]));
-    if (std::isnan(magnitude)) return magnitude;
-    largest = std::max(largest, magnitude);
-  }
-  return largest;
-}
+/// What a storage says of its side, or that it has none.
+template <class E>
+struct SideOf {
+  using Type = std::byte;
+  static constexpr Index tokens = 1;
+  static constexpr Index size(Index) { return 0; }
+};
+template <HasSide E>
+struct SideOf<E> {
+  using Type = typename RowStorage<E>::Side;
+  static constexpr Index tokens = RowStorage<E>::side_tokens;
+  static constexpr Index size(Index features) { return RowStorage<E>::sides(features); }
+};
 
 }  // namespace detail
-
-/// How a row of features is stored as E: plain numbers here, converted by rounding to nearest.
-///
-/// Specialise it for a type of your own to add a storage, to caches and to memory of your own. A row is as many Units as
-/// it needs, side values such as scales among them; its features must be a multiple of `multiple`. encode and decode are
-/// called with X float or double, decode from several threads at once. Such rows are decoded, tile by tile, before they
-/// are multiplied.
-template <class E>
-struct RowStorage {
-  using Unit = E;  // what a pointer to a row points to
-  static constexpr Index multiple = 1;
-  static constexpr Index units(Index features) { return features; }
-
-  template <class X>
-  static void encode(const X* x, Index features, E* row) {
-    for (Index d = 0; d < features; ++d) row[d] = static_cast<E>(x[d]);
-  }
-  template <class X>
-  static void decode(const E* row, Index features, X* x) {
-    for (Index d = 0; d < features; ++d) x[d] = static_cast<X>(row[d]);
-  }
-};
-
-template <>
-struct RowStorage<Int8> {
-  using Unit = std::byte;
-  static constexpr Index multiple = 1;
-  static constexpr Index units(Index features) { return features + static_cast<Index>(sizeof(float)); }
-
-  template <class X>
-  static void encode(const X* x, Index features, std::byte* row) {
-    constexpr float most = 127;
-    const detail::QuantScale quantise(detail::largest_magnitude(x, features), most);
-    for (Index d = 0; d < features; ++d) row[d] = static_cast<std::byte>(quantise(static_cast<float>(x[d]), most));
-    std::memcpy(row + features, &quantise.scale, sizeof(float));
-  }
-  template <class X>
-  static void decode(const std::byte* row, Index features, X* x) {
-    const float scale = detail::float_at(row + features);
-    for (Index d = 0; d < features; ++d) {
-      x[d] = static_cast<X>(scale * static_cast<float>(static_cast<std::int8_t>(row[d])));
-    }
-  }
-};
-
-template <>
-struct RowStorage<Int4> {
-  using Unit = std::byte;
-  static constexpr Index multiple = Int4::group;
-  static constexpr Index group_bytes = Int4::group / 2;
-
-  static constexpr Index units(Index features) {
-    return features / Int4::group * (group_bytes + static_cast<Index>(sizeof(float)));
-  }
-
-  static float scale(const std::byte* row, Index features, Index group) {
-    return detail::float_at(row + features / 2 + group * static_cast<Index>(sizeof(float)));
-  }
-
-  template <class X>
-  static void encode(const X* x, Index features, std::byte* row) {
-    constexpr float most = 7;
-    for (Index group = 0; group < features / Int4::group; ++group) {
-      const X* const from = x + group * Int4::group;
-      const detail::QuantScale quantise(detail::largest_magnitude(from, Int4::group), most);
-      for (Index d = 0; d < group_bytes; ++d) {
-        const int low = quantise(static_cast<float>(from[d]), most) + 8;
-        const int high = quantise(static_cast<float>(from[d + group_bytes]), most) + 8;
-        row[group * group_bytes + d] = static_cast<std::byte>(low | high << 4);
-      }
-      std::memcpy(row + features / 2 + group * static_cast<Index>(sizeof(float)), &quantise.scale, sizeof(float));
-    }
-  }
-  template <class X>
-  static void decode(const std::byte* row, Index features, X* x) {
-    for (Index group = 0; group < features / Int4::group; ++group) {
-      const float factor = scale(row, features, group);
-      X* const to = x + group * Int4::group;
-      std::byte pairs[group_bytes];  // of its own: bytes of a row could be what is written, for all a compiler knows
-      std::memcpy(pairs, row + group * group_bytes, sizeof(pairs));
-      for (Index d = 0; d < group_bytes; ++d) {
-        const int pair = std::to_integer<int>(pairs[d]);
-        to[d] = static_cast<X>(factor * static_cast<float>((pair & 15) - 8));
-        to[d + group_bytes] = static_cast<X>(factor * static_cast<float>((pair >> 4) - 8));
-      }
-    }
-  }
-};
 
 /// What a pointer to a row of E points to: E itself, or bytes.
 template <class E>
 using StorageUnit = typename RowStorage<E>::Unit;
 
+/// What a pointer to the side of a row of E points to.
+template <class E>
+using StorageSide = typename detail::SideOf<E>::Type;
+
+/// A row in memory, and the side that it shares.
+template <class E>
+struct StoredRow {
+  const StorageUnit<E>* data = nullptr;
+  const StorageSide<E>* side = nullptr;
+};
+
+/// Where a row is to be stored: number `token` of those that share the side.
+template <class E>
+struct RowPlace {
+  StorageUnit<E>* data = nullptr;
+  StorageSide<E>* side = nullptr;
+  Index token = 0;
+};
+
+/// How a row of features is stored as E: plain numbers here, converted by rounding to nearest. Specialise it for a type
+/// of your own to add a storage, to caches and to memory of your own. It says:
+///
+/// - Unit, units(features): a row is so many Units, whatever they hold. `multiple`: features must be a multiple of it.
+/// - encode and decode, with X float or double. decode is called from several threads at once.
+/// - Side, sides(features), side_tokens, if it wants them: so many Sides lie in an array of their own beside the rows,
+///   for every side_tokens tokens of a kv_head: scales, sums, offsets. encode is called for the tokens of a side one
+///   after the other, from the first one on; it may write the side each time, but must leave earlier rows what they
+///   are. Sides begin anew with every block of a pool.
+/// - load<T>(row, features, d), if the processor has a way: features [d, d + size) of a row as a packet of T, where
+///   features are whole packets. Such rows are multiplied from where they lie, by few query rows; others are decoded
+///   before, tile by tile. With scale(row, features), all that load gives is multiplied by it afterwards.
+template <class E>
+struct RowStorage {
+  using Unit = E;
+  static constexpr Index multiple = 1;
+  static constexpr Index units(Index features) { return features; }
+
+  template <class X>
+  static void encode(const X* x, Index features, RowPlace<E> row) {
+    for (Index d = 0; d < features; ++d) row.data[d] = static_cast<E>(x[d]);
+  }
+  template <class X>
+  static void decode(StoredRow<E> row, Index features, X* x) {
+    for (Index d = 0; d < features; ++d) x[d] = static_cast<X>(row.data[d]);
+  }
+  template <class T>
+  requires detail::loads_as<T, E>
+  static EIGEN_ALWAYS_INLINE Packet<T> load(StoredRow<E> row, Index, Index d) {
+    return detail::load_as<T>(row.data + d);
+  }
+};
+
 namespace detail {
+
+/// Whether packets of T are loaded from rows of E.
+template <class T, class E>
+concept LoadsPackets = requires(StoredRow<E> row, Index d) {
+  RowStorage<E>::template load<T>(row, d, d);
+};
+
+/// Whether what is loaded must still be multiplied by a scale of the row.
+template <class E>
+concept HasScale = requires(StoredRow<E> row, Index features) {
+  RowStorage<E>::scale(row, features);
+};
 
 template <class E>
 constexpr Index row_bytes(Index features) {
   return RowStorage<E>::units(features) * static_cast<Index>(sizeof(StorageUnit<E>));
 }
 
+/// Decodes a row into numbers of T, by packets where there is a way: to the same bits.
+template <class E, class T>
+void decode_row(StoredRow<E> row, Index features, T* place) {
+  using Storage = RowStorage<E>;
+  if constexpr (LoadsPackets<T, E>) {
+    if (features % packet_size<T> == 0) {
+      for (Index d = 0; d < features; d += packet_size<T>) {
+        Packet<T> x = Storage::template load<T>(row, features, d);
+        if constexpr (HasScale<E>) x = ei::pmul(x, broadcast(static_cast<T>(Storage::scale(row, features))));
+        ei::pstoreu(place + d, x);
+      }
+      return;
+    }
+  }
+  Storage::decode(row, features, place);
+}
+
 }  // namespace detail
 }  // namespace dca
+
+#include "dca/packet/code_end.hpp"

@@ -11,13 +11,16 @@
 
 #include "dca/tensor/index.hpp"
 
-namespace dca::detail {
+namespace dca {
+
+/// The widest vector of T that this translation unit is compiled for, one of Eigen's packets; T itself where there is
+/// none.
+template <class T>
+using Packet = typename Eigen::internal::packet_traits<T>::type;
+
+namespace detail {
 
 namespace ei = Eigen::internal;
-
-/// The widest vector of T that this translation unit is compiled for; T itself where there is none.
-template <class T>
-using Packet = typename ei::packet_traits<T>::type;
 
 template <class T>
 inline constexpr int packet_size = ei::unpacket_traits<Packet<T>>::size;
@@ -141,4 +144,5 @@ bool all_finite(const T* x, Index count) {
   return zero == T{0};
 }
 
-}  // namespace dca::detail
+}  // namespace detail
+}  // namespace dca

@@ -1,7 +1,7 @@
 // What this translation unit was compiled for.
 #pragma once
 
-#include "dca/kernel/machine/row_packets.hpp"
+#include "dca/kv/small_integers.hpp"
 
 namespace dca {
 
@@ -53,9 +53,9 @@ struct KernelInfo {
 #endif
     .float_packet_size = detail::packet_size<float>, .double_packet_size = detail::packet_size<double>,
     .float_register_tile = tile(detail::packet_size<float>), .double_register_tile = tile(detail::packet_size<double>),
-    .reads_half = detail::RowReader<float, Eigen::half>::direct,
-    .reads_bfloat16 = detail::RowReader<float, Eigen::bfloat16>::direct,
-    .reads_int8 = detail::RowReader<float, Int8>::direct, .reads_int4 = detail::RowReader<float, Int4>::direct,
+    .reads_half = detail::LoadsPackets<float, Eigen::half>,
+    .reads_bfloat16 = detail::LoadsPackets<float, Eigen::bfloat16>, .reads_int8 = detail::LoadsPackets<float, Int8>,
+    .reads_int4 = detail::LoadsPackets<float, Int4>,
   };
 }
 

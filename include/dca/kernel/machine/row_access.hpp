@@ -7,19 +7,13 @@
 
 namespace dca::detail {
 
-/// Rows in memory that lie `stride` bytes apart.
-struct ByteRows {
-  const std::byte* data;
-  Index stride;
-  Index count;
-};
-
 /// Rows of a storage, in numbers of T.
 template <class T>
 struct RowAccess {
-  Index bytes;  // of a row
+  Index bytes;        // of a row
+  Index side_tokens;  // tokens that share a side
   /// Decodes a row of `features`; null where rows are T as they lie.
-  void (*decode)(const std::byte* row, Index features, T* place);
+  void (*decode)(ByteRow row, Index features, T* place);
 };
 
 /// As score_rows and add_values, by the number of query rows less 1.
@@ -32,10 +26,11 @@ using ByRows = std::array<Function, rows_per_pass>;
 
 template <class T, class E>
 constexpr RowAccess<T> row_access(Index features) {
-  RowAccess<T> access{row_bytes<E>(features), nullptr};
+  RowAccess<T> access{row_bytes<E>(features), SideOf<E>::tokens, nullptr};
   if constexpr (!std::is_same_v<T, E>) {
-    access.decode = [](const std::byte* row, Index count, T* place) {
-      decode_row<E>(reinterpret_cast<const StorageUnit<E>*>(row), count, place);
+    access.decode = [](ByteRow row, Index count, T* place) {
+      const auto* const data = reinterpret_cast<const StorageUnit<E>*>(row.data);
+      decode_row<E>({data, reinterpret_cast<const StorageSide<E>*>(row.side)}, count, place);
     };
   }
   return access;
@@ -43,29 +38,29 @@ constexpr RowAccess<T> row_access(Index features) {
 
 template <class T, class E>
 inline constexpr ByRows<ScoreRows<T>> score_functions = [] {
-  static_assert(RowReader<T, E>::direct);
+  static_assert(LoadsPackets<T, E>);
   return ByRows<ScoreRows<T>>{score_rows<T, E, 1>, score_rows<T, E, 2>, score_rows<T, E, 3>, score_rows<T, E, 4>};
 }();
 
 template <class T, class E>
 inline constexpr ByRows<AddValues<T>> add_functions = [] {
-  static_assert(RowReader<T, E>::direct);
+  static_assert(LoadsPackets<T, E>);
   return ByRows<AddValues<T>>{add_values<T, E, 1>, add_values<T, E, 2>, add_values<T, E, 3>, add_values<T, E, 4>};
 }();
 
 /// A row of `features` as numbers of T: as it lies, or decoded into `place`.
 template <class T>
-EIGEN_ALWAYS_INLINE const T* plain_row(const RowAccess<T>& access, const std::byte* row, Index features, T* place) {
-  if (access.decode == nullptr) return reinterpret_cast<const T*>(row);
+EIGEN_ALWAYS_INLINE const T* plain_row(const RowAccess<T>& access, ByteRow row, Index features, T* place) {
+  if (access.decode == nullptr) return reinterpret_cast<const T*>(row.data);
   access.decode(row, features, place);
   return place;
 }
 
 /// A row of `features` as numbers of T, in `place`.
 template <class T>
-EIGEN_ALWAYS_INLINE void decode_to(const RowAccess<T>& access, const std::byte* row, Index features, T* place) {
+EIGEN_ALWAYS_INLINE void decode_to(const RowAccess<T>& access, ByteRow row, Index features, T* place) {
   if (access.decode == nullptr) {
-    std::copy_n(reinterpret_cast<const T*>(row), features, place);
+    std::copy_n(reinterpret_cast<const T*>(row.data), features, place);
   } else {
     access.decode(row, features, place);
   }

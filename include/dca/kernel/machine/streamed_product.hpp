@@ -3,7 +3,8 @@
 
 #include <cstdint>
 
-#include "dca/kernel/machine/row_packets.hpp"
+#include "dca/kernel/machine/byte_rows.hpp"
+#include "dca/kv/small_integers.hpp"
 
 #include "dca/packet/code_begin.hpp"
 
@@ -17,25 +18,6 @@ template <class T>
 constexpr int streamed_keys(int rows) {
   return std::max(1, packet_size<T> / (rows == 3 ? 4 : rows));
 }
-
-/// `count` rows that lie `stride` bytes apart, and where reading goes on after the last of them.
-struct RowStream {
-  const std::byte* data;
-  Index stride;
-  Index count;
-  const std::byte* next;
-
-  template <class E>
-  EIGEN_ALWAYS_INLINE const StorageUnit<E>* row(Index k) const {
-    return reinterpret_cast<const StorageUnit<E>*>(data + k * stride);
-  }
-
-  /// Where row k is. May be invalid beyond the last one: prefetch only.
-  EIGEN_ALWAYS_INLINE std::uintptr_t address(Index k) const {
-    const auto start = reinterpret_cast<std::uintptr_t>(k < count ? data : next);
-    return start + static_cast<std::uintptr_t>((k < count ? k : k - count) * stride);
-  }
-};
 
 /// How far ahead of the row at work rows are prefetched, in bytes; 0: hardware alone follows the stream. Several query
 /// rows, or rows to convert, have arithmetic to do meanwhile; a single one waits for memory, and what it gains depends
@@ -101,12 +83,12 @@ EIGEN_ALWAYS_INLINE void lane_sums(const Packet* x, T* sums) {
 /// a packet of scores beyond the last key may be written.
 template <class T, class E, int Rows>
 DCA_FLATTEN void score_rows(const RowStream& keys, Index features, const T* queries, T* scores, Index score_stride) {
-  using Reader = RowReader<T, E>;
+  using Storage = RowStorage<E>;
   constexpr int size = packet_size<T>, at_once = streamed_keys<T>(Rows);
   // Keys in one step share the loads of queries, and their sums do not wait for each other. With few registers it pays
   // only where rows are converted: plain ones come faster one after the other, as hardware expects them.
-  constexpr int most_in_step = many_registers || (Reader::has_scale && Rows <= 2) ? 4 : 2;
-  constexpr bool share_queries = Reader::has_scale || (!many_registers && !std::is_same_v<T, E>);
+  constexpr int most_in_step = many_registers || (HasScale<E> && Rows <= 2) ? 4 : 2;
+  constexpr bool share_queries = HasScale<E> || (!many_registers && !std::is_same_v<T, E>);
   constexpr int in_step = share_queries ? std::min(at_once, most_in_step) : 1;
   // One row's products leave no time: they take a tenth longer with it from the third-level cache (Zen 4).
   constexpr bool prefetches = Rows > 1 || !many_registers;
@@ -116,11 +98,12 @@ DCA_FLATTEN void score_rows(const RowStream& keys, Index features, const T* quer
     unroll<Rows * at_once>([&](int k) DCA_INLINE { sum[k] = broadcast(T{0}); });
     unroll<at_once / in_step>([&](int step) DCA_INLINE {
       const int from = step * in_step;
-      const StorageUnit<E>* row[in_step];
+      StoredRow<E> row[in_step];
       // From one to the next: clang would compute products of places and stride in vectors, and move them back.
       const std::byte* next = keys.data + std::min(first + from, keys.count - 1) * keys.stride;
       unroll<in_step>([&](int k) DCA_INLINE {
-        row[k] = reinterpret_cast<const StorageUnit<E>*>(next);
+        row[k].data = reinterpret_cast<const StorageUnit<E>*>(next);
+        if constexpr (HasSide<E>) row[k].side = keys.side_of<E>(std::min(first + from + k, keys.count - 1));
         next += first + from + k + 1 < keys.count ? keys.stride : 0;
       });
       std::uintptr_t row_ahead[in_step];
@@ -129,7 +112,7 @@ DCA_FLATTEN void score_rows(const RowStream& keys, Index features, const T* quer
         if constexpr (prefetches)
           unroll<in_step>([&](int k) DCA_INLINE { prefetch_line<T, E, Rows>(row_ahead[k], d); });
         Packet<T> key[in_step];
-        unroll<in_step>([&](int k) DCA_INLINE { key[k] = Reader::load(row[k], features, d); });
+        unroll<in_step>([&](int k) DCA_INLINE { key[k] = Storage::template load<T>(row[k], features, d); });
         unroll<Rows>([&](int r) DCA_INLINE {
           const Packet<T> query = load(queries + r * features + d);
           unroll<in_step>([&](int k) DCA_INLINE {
@@ -138,9 +121,9 @@ DCA_FLATTEN void score_rows(const RowStream& keys, Index features, const T* quer
           });
         });
       });
-      if constexpr (Reader::has_scale) {
+      if constexpr (HasScale<E>) {
         unroll<in_step>([&](int k) DCA_INLINE {
-          const Packet<T> scale = broadcast(static_cast<T>(Reader::scale(row[k], features)));
+          const Packet<T> scale = broadcast(static_cast<T>(Storage::scale(row[k], features)));
           unroll<Rows>([&](int r)
                            DCA_INLINE { sum[r * at_once + from + k] = ei::pmul(sum[r * at_once + from + k], scale); });
         });
@@ -155,11 +138,10 @@ DCA_FLATTEN void score_rows(const RowStream& keys, Index features, const T* quer
 
 /// The weights of a key for Rows rows, weights[r * weight_stride], times the scale of its row of values if it has one.
 template <class T, class E, int Rows>
-EIGEN_ALWAYS_INLINE void weigh_row(const StorageUnit<E>* row, Index features, const T* weights, Index weight_stride,
+EIGEN_ALWAYS_INLINE void weigh_row(StoredRow<E> row, Index features, const T* weights, Index weight_stride,
                                    Packet<T>* weight) {
-  using Reader = RowReader<T, E>;
   T scale{1};
-  if constexpr (Reader::has_scale) scale = static_cast<T>(Reader::scale(row, features));
+  if constexpr (HasScale<E>) scale = static_cast<T>(RowStorage<E>::scale(row, features));
   unroll<Rows>([&](int r) DCA_INLINE { weight[r] = broadcast(weights[r * weight_stride] * scale); });
 }
 
@@ -169,20 +151,19 @@ EIGEN_ALWAYS_INLINE void weigh_row(const StorageUnit<E>* row, Index features, co
 template <class T, class E, int Rows, int Vectors>
 EIGEN_ALWAYS_INLINE void add_values_tile(const RowStream& values, Index first, Index last, Index features,
                                          Index feature, const T* weights, Index weight_stride, T* sums, Index ahead) {
-  using Reader = RowReader<T, E>;
   constexpr int size = packet_size<T>;
   Packet<T> sum[Rows][Vectors];
   unroll<Rows>([&](int r) DCA_INLINE {
     unroll<Vectors>([&](int v) DCA_INLINE { sum[r][v] = load(sums + r * features + feature + v * size); });
   });
   for (Index key = first; key < last; ++key) {
-    const StorageUnit<E>* const row = values.row<E>(key);
+    const StoredRow<E> row = values.row<E>(key);
     const std::uintptr_t row_ahead = values.address(key + ahead);
     Packet<T> weight[Rows];
     weigh_row<T, E, Rows>(row, features, weights + key, weight_stride, weight);
     unroll<Vectors>([&](int v) DCA_INLINE {
       prefetch_line<T, E, Rows>(row_ahead, feature + v * size);
-      const Packet<T> value = Reader::load(row, features, feature + v * size);
+      const Packet<T> value = RowStorage<E>::template load<T>(row, features, feature + v * size);
       unroll<Rows>([&](int r) DCA_INLINE { sum[r][v] = ei::pmadd(weight[r], value, sum[r][v]); });
     });
   }
@@ -203,7 +184,7 @@ void add_value_rows(const RowStream& values, Index features, const T* weights, I
   };
   for_each_held([&](int r, int v) DCA_INLINE { held[r][v] = load(sums + r * features + v * size); });
   const auto add = [&]<int N>(std::integral_constant<int, N>, Index key) {
-    const StorageUnit<E>* row[N];
+    StoredRow<E> row[N];
     std::uintptr_t row_ahead[N];
     Packet<T> weight[N][Rows];
     unroll<N>([&](int k) DCA_INLINE {
@@ -215,7 +196,7 @@ void add_value_rows(const RowStream& values, Index features, const T* weights, I
       Packet<T> value[N];
       unroll<N>([&](int k) DCA_INLINE {
         prefetch_line<T, E, Rows>(row_ahead[k], d);
-        value[k] = RowReader<T, E>::load(row[k], features, d);
+        value[k] = RowStorage<E>::template load<T>(row[k], features, d);
       });
       unroll<Rows>([&](int r) DCA_INLINE {
         sum_of_row(r, [&](Packet<T> sum) DCA_INLINE {

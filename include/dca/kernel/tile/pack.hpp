@@ -21,7 +21,7 @@ void place_query(const AttentionParams& params, RowRotator<T>& rotate, Index pos
                  const std::byte* query, Index head_dim, T* spare, T* place) {
   const T scale = static_cast<T>(params.scales.plain), rotated_scale = static_cast<T>(params.scales.rotated);
   const Index rotary_dim = params.rope.rotary_dim();
-  rotate(position, plain_row(access, query, head_dim, spare), head_dim, place);
+  rotate(position, plain_row(access, ByteRow{query}, head_dim, spare), head_dim, place);
   multiply_by(rotated_scale, place, rotary_dim);
   multiply_by(scale, place + rotary_dim, head_dim - rotary_dim);
 }
@@ -34,7 +34,7 @@ struct KeyPlacer {
   RowRotator<T>& rotate;
   T* spare;
 
-  void operator()(Index part, const std::byte* row, Index key, T* place) const {
+  void operator()(Index part, ByteRow row, Index key, T* place) const {
     if (source.keys_are_placed) {
       decode_to(source.key, row, source.head_dim, place);
     } else {
@@ -75,17 +75,20 @@ struct QueryPacker {
   }
 };
 
-/// Calls f(row pointer, key) for each key in [first, last), whichever runs the rows lie in; `run_at(key)` gives runs of
-/// rows, of which `bytes` bytes will be read.
-template <class RunAt, class F>
-EIGEN_ALWAYS_INLINE void for_each_row(Index first, Index last, Index bytes, const RunAt& run_at, F&& f) {
+/// Calls f(row, key) for each key in [first, last), whichever runs the rows lie in; `run_at(key)` gives the runs.
+template <class T, class RunAt, class F>
+EIGEN_ALWAYS_INLINE void for_each_row(Index first, Index last, const RowAccess<T>& access, const RunAt& run_at, F&& f) {
   while (first < last) {
     const ByteRows run = run_at(first);
     const Index end = std::min(last, first + run.count), end_of_run = first + run.count;
-    const std::byte* row = run.data;
-    for (; first < end; ++first, row += run.stride) {
-      if (first + packed_rows_ahead < end_of_run) prefetch(row + packed_rows_ahead * run.stride, bytes);
+    ByteRow row{run.data, run.side};
+    for (Index token = run.side_token; first < end; ++first, row.data += run.stride) {
+      if (first + packed_rows_ahead < end_of_run) prefetch(row.data + packed_rows_ahead * run.stride, access.bytes);
       f(row, first);
+      if (++token == access.side_tokens) {
+        row.side += run.side_stride;
+        token = 0;
+      }
     }
   }
 }
@@ -118,8 +121,8 @@ class RowsAhead {
 
   const SourceRef<T>& source_;
   Index sequence_, kv_head_;
-  KeyRange keys_, values_;       // not yet prefetched
-  ByteRows run_{nullptr, 0, 0};  // what is left of the run at work
+  KeyRange keys_, values_;  // not yet prefetched
+  ByteRows run_;            // what is left of the run at work
 };
 
 /// Values of keys [first, last) into a tile whose first key is `origin`: per tile of `rows` features,
@@ -131,7 +134,7 @@ bool pack_values(const SourceRef<T>& source, Index sequence, Index kv_head, KeyR
   const Index features = source.v_head_dim;
   T zero{0};  // 0 * x is 0 for finite x, NaN otherwise
   const auto run_at = [&](Index key) { return source.values(sequence, kv_head, key); };
-  for_each_row(keys.first, keys.last, source.value.bytes, run_at, [&](const std::byte* stored, Index key) {
+  for_each_row(keys.first, keys.last, source.value, run_at, [&](ByteRow stored, Index key) {
     const T* const row = plain_row(source.value, stored, features, spare);
     zero += (Eigen::Map<const Eigen::Array<T, Eigen::Dynamic, 1>>(row, features) * T{0}).sum();
     for_each_row_tile(features, [&](Index feature, Index rows) {

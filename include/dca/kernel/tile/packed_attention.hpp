@@ -186,9 +186,8 @@ class PackedAttention {
   void pack_keys(Index part, KeyRange keys, Index origin) {
     const auto run_at = [&](Index key) { return source_.keys(sequence_, kv_head_, key); };
     const KeyPlacer<T> place_key{params_, source_, rotator_, rows_};
-    for_each_row(keys.first, keys.last, source_.key.bytes, run_at, [&](const std::byte* row, Index key) {
-      place_key(part, row, key, keys_ + (key - origin) * head_dim_);
-    });
+    for_each_row(keys.first, keys.last, source_.key, run_at,
+                 [&](ByteRow row, Index key) { place_key(part, row, key, keys_ + (key - origin) * head_dim_); });
   }
 
   /// A panel meets keys [keys.first, keys.last) of the packed tile.

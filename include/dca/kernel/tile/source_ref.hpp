@@ -24,17 +24,17 @@ class SourceRef {
     using Key = typename Source::Key;
     using Value = typename Source::Value;
     // Keys that are not placed are not multiplied from where they lie.
-    if constexpr (has_placed_keys<Source> && RowReader<T, Key>::direct) {
+    if constexpr (has_placed_keys<Source> && LoadsPackets<T, Key>) {
       if (head_dim % packet_size<T> == 0) score = &score_functions<T, Key>;
     }
-    if constexpr (RowReader<T, Value>::direct) {
+    if constexpr (LoadsPackets<T, Value>) {
       if (v_head_dim % packet_size<T> == 0) add = &add_functions<T, Value>;
     }
     keys_ = [](const void* place, Index sequence, Index kv_head, Index first) {
-      return byte_rows(static_cast<const Source*>(place)->keys(sequence, kv_head, first));
+      return ByteRows(static_cast<const Source*>(place)->keys(sequence, kv_head, first));
     };
     values_ = [](const void* place, Index sequence, Index kv_head, Index first) {
-      return byte_rows(static_cast<const Source*>(place)->values(sequence, kv_head, first));
+      return ByteRows(static_cast<const Source*>(place)->values(sequence, kv_head, first));
     };
     length_ = [](const void* place, Index sequence) { return static_cast<const Source*>(place)->length(sequence); };
     if constexpr (SummarisedSource<Source, T>) {
@@ -62,12 +62,6 @@ class SourceRef {
 
  private:
   using Rows = ByteRows (*)(const void* source, Index sequence, Index kv_head, Index first);
-
-  template <class E>
-  static ByteRows byte_rows(const RowRun<E>& run) {
-    return {reinterpret_cast<const std::byte*>(run.data), run.stride * static_cast<Index>(sizeof(StorageUnit<E>)),
-            run.count};
-  }
 
   const void* source_;
   Rows keys_, values_;

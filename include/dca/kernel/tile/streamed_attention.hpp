@@ -115,19 +115,19 @@ class StreamedAttention {
   /// Keys of the tile in whole packets of T, placed by a part where they are not yet.
   void decode_keys(Index part) {
     const KeyPlacer<T> place_key{params_, source_, rotator_, spare_};
-    decode_tile(head_dim_, source_.key.bytes, keys_in_storage(), keys_,
-                [&](const std::byte* row, Index key, T* place) { place_key(part, row, key, place); });
+    decode_tile(head_dim_, source_.key, keys_in_storage(), keys_,
+                [&](ByteRow row, Index key, T* place) { place_key(part, row, key, place); });
   }
 
   void decode_values() {
-    decode_tile(v_head_dim_, source_.value.bytes, values_in_storage(), values_,
-                [&](const std::byte* row, Index, T* place) { decode_to(source_.value, row, v_head_dim_, place); });
+    decode_tile(v_head_dim_, source_.value, values_in_storage(), values_,
+                [&](ByteRow row, Index, T* place) { decode_to(source_.value, row, v_head_dim_, place); });
   }
 
   template <class RunAt, class Decode>
-  void decode_tile(Index features, Index bytes, const RunAt& run_at, T* tile, const Decode& decode) {
+  void decode_tile(Index features, const RowAccess<T>& access, const RunAt& run_at, T* tile, const Decode& decode) {
     const Index width = whole_packets<T>(features);
-    for_each_row(tile_.first, tile_.last, bytes, run_at, [&](const std::byte* row, Index key) {
+    for_each_row(tile_.first, tile_.last, access, run_at, [&](ByteRow row, Index key) {
       T* const place = tile + (key - tile_.first) * width;
       decode(row, key, place);
       std::fill(place + features, place + width, T{0});
@@ -137,11 +137,12 @@ class StreamedAttention {
   /// Calls f(stream, its first key) for the rows of `keys`, in streams as long as memory allows: those of a tile that
   /// has passed through `decoded`, or, where that is null, those that lie in storage.
   template <class F>
-  void for_each_stream(KeyRange keys, const T* decoded, Index width, FunctionRef<ByteRows(Index)> stored, F&& f) const {
+  void for_each_stream(KeyRange keys, const T* decoded, Index width, Index side_tokens,
+                       FunctionRef<ByteRows(Index)> stored, F&& f) const {
     if (decoded != nullptr) {
       const T* const data = decoded + (keys.first - tile_.first) * width;
       const auto* const bytes = reinterpret_cast<const std::byte*>(data);
-      f(RowStream{bytes, width * static_cast<Index>(sizeof(T)), keys.last - keys.first, bytes}, keys.first);
+      f(RowStream({bytes, width * static_cast<Index>(sizeof(T)), keys.last - keys.first}, bytes), keys.first);
       return;
     }
     const Index limit = source_.length(sequence_);
@@ -151,14 +152,15 @@ class StreamedAttention {
       while (first + run.count < limit) {
         const ByteRows more = stored(first + run.count);
         next = more.data;
-        const bool goes_on = next == run.data + run.count * run.stride && more.stride == run.stride;
-        if (first + run.count >= keys.last || !goes_on) break;
+        if (first + run.count >= keys.last || !run.continued_by(more, side_tokens)) break;
         run.count += more.count;
       }
-      const Index count = std::min(run.count, keys.last - first);
-      if (count < run.count) next = run.data + count * run.stride;
-      f(RowStream{run.data, run.stride, count, next}, first);
-      first += count;
+      if (const Index count = keys.last - first; count < run.count) {
+        next = run.data + count * run.stride;
+        run.count = count;
+      }
+      f(RowStream(run, next), first);
+      first += run.count;
     }
   }
 
@@ -203,7 +205,7 @@ class StreamedAttention {
     const Index width = whole_packets<T>(head_dim_);
     const auto& functions = keys_are_direct() ? *source_.score : score_functions<T, T>;
     const ScoreRows<T> score_keys = functions[static_cast<std::size_t>(rows - 1)];
-    for_each_stream(keys, keys_are_direct() ? nullptr : keys_, width, keys_in_storage(),
+    for_each_stream(keys, keys_are_direct() ? nullptr : keys_, width, source_.key.side_tokens, keys_in_storage(),
                     [&](const RowStream& stream, Index first) {
                       score_keys(stream, width, queries_ + row * width, scores_ + (first - keys.first), score_stride);
                     });
@@ -217,8 +219,8 @@ class StreamedAttention {
     const Index width = state_->width;
     const auto& functions = values_are_direct() ? *source_.add : add_functions<T, T>;
     const AddValues<T> add = functions[static_cast<std::size_t>(rows - 1)];
-    for_each_stream(keys, values_are_direct() ? nullptr : values_, width, values_in_storage(),
-                    [&](const RowStream& stream, Index first) {
+    for_each_stream(keys, values_are_direct() ? nullptr : values_, width, source_.value.side_tokens,
+                    values_in_storage(), [&](const RowStream& stream, Index first) {
                       add(stream, width, scores_ + row * score_stride + (first - origin), score_stride,
                           tile_sums_ + row * width);
                     });

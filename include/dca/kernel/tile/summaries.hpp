@@ -47,7 +47,7 @@ class KeySummaries {
     KeySummary<T> summary(place(s, kv_head, block - first_block_[s]), head_dim());
     summary.clear();
     const auto run_at = [&](Index key) { return source_.keys(s, kv_head, key); };
-    for_each_row(first, last, source_.key.bytes, run_at, [&](const std::byte* stored, Index key) {
+    for_each_row(first, last, source_.key, run_at, [&](ByteRow stored, Index key) {
       place_key(part, stored, key, row);
       summary.add(row);
     });

@@ -1,7 +1,6 @@
-// Packets of features straight from storage, and back: what Eigen's packets lack, in one place.
+// What Eigen's packets lack: numbers of other widths from and to memory, packets of half the width.
 #pragma once
 
-#include "dca/kv/storage.hpp"
 #include "dca/packet/packet.hpp"
 
 #if defined(EIGEN_VECTORIZE_AVX2) || defined(EIGEN_VECTORIZE_AVX512)
@@ -12,8 +11,8 @@
 
 namespace dca::detail {
 
-// Whether rows of small integers and of bfloat16 are read by packets, and whether rows of half are: AVX-512 has what
-// the latter need, AVX2 leaves it to F16C.
+// Whether small integers and bfloat16 become packets of floats, and whether halves do: AVX-512 has what the latter
+// need, AVX2 leaves it to F16C.
 #if defined(EIGEN_VECTORIZE_AVX512) || defined(EIGEN_VECTORIZE_AVX2)
 #define DCA_WIDENS 1
 #else
@@ -82,6 +81,28 @@ struct Narrow {
 };
 #endif  // DCA_WIDENS_HALF
 
+/// Whether load_as makes packets of T from numbers of E.
+template <class T, class E>
+inline constexpr bool loads_as = std::is_same_v<T, E> ||
+                                 (std::is_same_v<T, float> && ((DCA_WIDENS_HALF && std::is_same_v<E, Eigen::half>) ||
+                                                               (DCA_WIDENS && std::is_same_v<E, Eigen::bfloat16>)));
+
+/// packet_size<T> numbers at p, anywhere in memory, as T.
+template <class T, class E>
+EIGEN_ALWAYS_INLINE Packet<T> load_as(const E* p) {
+  static_assert(loads_as<T, E>);
+  if constexpr (std::is_same_v<T, E>) {
+    return ei::ploadu<Packet<T>>(p);
+  } else {
+#if DCA_WIDENS_HALF
+    if constexpr (std::is_same_v<E, Eigen::half>) return Widen::half(p);
+#endif
+#if DCA_WIDENS
+    if constexpr (std::is_same_v<E, Eigen::bfloat16>) return Widen::bfloat16(p);
+#endif
+  }
+}
+
 /// The upper half of a wide packet added to its lower half. `can` says whether there is a way.
 template <class P>
 struct Fold {
@@ -98,92 +119,23 @@ struct Fold<Packet<float>> {
 };
 #endif
 
-/// Packets of T from rows of E. `direct` says whether there is a way: without instructions that widen, rows are decoded
-/// once, before all query rows that they meet. `has_scale` says whether what load gives must still be multiplied by the
-/// row's scale.
-template <class T, class E>
-struct RowReader {
-  static constexpr bool direct = std::is_same_v<T, E>;
-  static constexpr bool has_scale = false;
-  static EIGEN_ALWAYS_INLINE Packet<T> load(const E* row, Index, Index d) { return ei::ploadu<Packet<T>>(row + d); }
-};
-
-#if DCA_WIDENS_HALF
-template <>
-struct RowReader<float, Eigen::half> {
-  static constexpr bool direct = true;
-  static constexpr bool has_scale = false;
-  static EIGEN_ALWAYS_INLINE Packet<float> load(const Eigen::half* row, Index, Index d) { return Widen::half(row + d); }
-};
-
-#endif  // DCA_WIDENS_HALF
-
-#if DCA_WIDENS
-template <>
-struct RowReader<float, Eigen::bfloat16> {
-  static constexpr bool direct = true;
-  static constexpr bool has_scale = false;
-  static EIGEN_ALWAYS_INLINE Packet<float> load(const Eigen::bfloat16* row, Index, Index d) {
-    return Widen::bfloat16(row + d);
-  }
-};
-
-template <>
-struct RowReader<float, Int8> {
-  static constexpr bool direct = true;
-  static constexpr bool has_scale = true;
-  static EIGEN_ALWAYS_INLINE Packet<float> load(const std::byte* row, Index, Index d) { return Widen::int8(row + d); }
-  static float scale(const std::byte* row, Index features) { return float_at(row + features); }
-};
-
-template <>
-struct RowReader<float, Int4> {
-  // A packet must not leave the half of a group.
-  static constexpr bool direct = Int4::group / 2 % packet_size<float> == 0;
-  static constexpr bool has_scale = false;
-  static EIGEN_ALWAYS_INLINE Packet<float> load(const std::byte* row, Index features, Index d) {
-    constexpr Index half = Int4::group / 2;
-    const Index group = d / Int4::group, within = d & (Int4::group - 1);  // `&` says that d is not negative
-    const Packet<float> x = Widen::nibbles(row + group * half + within % half, within < half ? 0 : 4);
-    return ei::pmul(x, broadcast(RowStorage<Int4>::scale(row, features, group)));
-  }
-};
-#endif  // DCA_WIDENS
-
-/// A row of `features`, stored as E, in numbers of T: as RowStorage decodes it, by packets where there is a way.
-template <class E, class T>
-void decode_row(const StorageUnit<E>* row, Index features, T* place) {
-  using Reader = RowReader<T, E>;
-  if constexpr (Reader::direct) {
-    if (features % packet_size<T> == 0) {
-      for (Index d = 0; d < features; d += packet_size<T>) {
-        Packet<T> x = Reader::load(row, features, d);
-        if constexpr (Reader::has_scale) x = ei::pmul(x, broadcast<T>(Reader::scale(row, features)));
-        ei::pstoreu(place + d, x);
-      }
-      return;
-    }
-  }
-  RowStorage<E>::decode(row, features, place);
-}
-
-/// row[d] = x[d] * weight, rounded to nearest.
+/// y[d] = x[d] * factor for d in [0, count), rounded to nearest.
 template <class T, class O>
-void write_scaled(const T* x, T weight, Index features, O* row) {
+void write_scaled(const T* x, T factor, Index count, O* y) {
   Index d = 0;
   if constexpr (std::is_same_v<T, O>) {
-    for (; d + packet_size<T> <= features; d += packet_size<T>) {
-      ei::pstoreu(row + d, ei::pmul(ei::ploadu<Packet<T>>(x + d), broadcast(weight)));
+    for (; d + packet_size<T> <= count; d += packet_size<T>) {
+      ei::pstoreu(y + d, ei::pmul(ei::ploadu<Packet<T>>(x + d), broadcast(factor)));
     }
   }
 #if DCA_WIDENS_HALF
   if constexpr (std::is_same_v<T, float> && std::is_same_v<O, Eigen::half>) {
-    for (; d + packet_size<T> <= features; d += packet_size<T>) {
-      Narrow::half(ei::pmul(ei::ploadu<Packet<T>>(x + d), broadcast(weight)), row + d);
+    for (; d + packet_size<T> <= count; d += packet_size<T>) {
+      Narrow::half(ei::pmul(ei::ploadu<Packet<T>>(x + d), broadcast(factor)), y + d);
     }
   }
 #endif
-  for (; d < features; ++d) row[d] = static_cast<O>(x[d] * weight);
+  for (; d < count; ++d) y[d] = static_cast<O>(x[d] * factor);
 }
 
 }  // namespace dca::detail
