@@ -9,12 +9,21 @@
 
 namespace dca::detail {
 
-/// State of the lanes (query rows) of a panel. `max` is the largest logit so far in units of log2, -inf before the
-/// first; `total` the sum of 2^(logit - max).
+/// The softmax of a row, in units of log2: the largest logit so far, -inf before the first, and the sum of
+/// 2^(logit - max).
+template <class T>
+struct RowSoftmax {
+  T max;
+  T total;
+};
+
+/// Those of some rows, such as the lanes of a panel.
 template <class T>
 struct SoftmaxState {
   T* max;
   T* total;
+
+  RowSoftmax<T> operator[](Index row) const { return {max[row], total[row]}; }
 };
 
 /// The keys that each lane sees of a score tile, [first, last), counted from the tile's first key; held as T, which is
@@ -118,7 +127,8 @@ void online_softmax(T* logits, Index count, const T* most, SoftmaxState<T> state
 /// (otherwise as online_softmax, soft-cap as in mask_scores). Other logits of the packets that this range touches
 /// become 0. Returns the factor by which earlier sums must be multiplied.
 template <class T>
-T softmax_row(T* logits, Index first, Index last, SoftCap<T> cap, T& max, T& total) {
+T softmax_row(T* logits, Index first, Index last, SoftCap<T> cap, SoftmaxState<T> state, Index row) {
+  T &max = state.max[row], &total = state.total[row];
   constexpr int size = packet_size<T>;
   constexpr T lowest = -std::numeric_limits<T>::infinity();
   const Index begin = first - first % size, end = round_up(last, size);

@@ -5,7 +5,7 @@
 #include <cmath>
 #include <limits>
 
-#include "dca/packet/packet.hpp"
+#include "dca/kernel/machine/online_softmax.hpp"
 
 namespace dca::detail {
 
@@ -14,26 +14,22 @@ constexpr Index whole_packets(Index features) {
   return round_up(features, packet_size<T>);
 }
 
-/// The softmax of a row, in units of log2: the largest logit, -inf before the first, and the sum of 2^(logit - max).
+/// States of some rows: each row's softmax, and sums [rows][width] of 2^(logit - max) * value, features in whole
+/// packets.
 template <class T>
-struct RowSoftmax {
-  T max;
-  T total;
-};
-
-/// States of some rows: sums [rows][width] of 2^(logit - max) * value, features in whole packets, and each row's
-/// softmax.
-template <class T>
-struct RowStates {
+struct RowStates : SoftmaxState<T> {
+  using SoftmaxState<T>::max;
+  using SoftmaxState<T>::total;
   T* sums;
-  T* max;
-  T* total;
   Index rows, width;
 
   /// Elements in memory.
   static Index size(Index rows, Index width) { return rows * (width + 2); }
   RowStates(T* memory, Index row_count, Index row_width)
-      : sums(memory), max(memory + row_count * row_width), total(max + row_count), rows(row_count), width(row_width) {}
+      : SoftmaxState<T>{memory + row_count * row_width, memory + row_count * (row_width + 1)},
+        sums(memory),
+        rows(row_count),
+        width(row_width) {}
 
   /// No keys yet.
   void clear() const {

@@ -180,8 +180,7 @@ class StreamedAttention {
     for (Index r = 0; r < rows; ++r) {
       if (seen[r].empty()) continue;
       T* const weights = scores_ + r * score_stride;
-      factor[r] = softmax_row<T>(weights, seen[r].first - origin, seen[r].last - origin, cap, state_->max[row + r],
-                                 state_->total[row + r]);
+      factor[r] = softmax_row<T>(weights, seen[r].first - origin, seen[r].last - origin, cap, *state_, row + r);
     }
     const Index width = state_->width;
     std::fill_n(tile_sums_, rows * width, T{0});
