@@ -43,8 +43,8 @@ float largest(const std::vector<float>& x, std::size_t first, std::size_t last) 
 
 constexpr double epsilon = std::numeric_limits<float>::epsilon();
 
-/// Whether every element is within `share` of the largest magnitude of its group, or within `least`. The scale's inverse
-/// and two products are rounded, by epsilon / 2 each.
+/// Whether every element is within `share` of the largest magnitude of its group, or within `least`. The scale's
+/// inverse and two products are rounded, by epsilon / 2 each.
 bool within(const std::vector<float>& x, const std::vector<float>& y, std::size_t group, double share,
             double least = 0) {
   for (std::size_t d = 0; d < x.size(); ++d) {
@@ -196,7 +196,8 @@ TEST_CASE("zeros stay zeros, and a row of one feature keeps it") {
   const std::vector<float> zeros(64, 0.0f);
   CHECK(round_trip<Int8>(zeros) == zeros);
   CHECK(round_trip<Int4>(zeros) == zeros);
-  for (const float x : {1.0f, -3.25f, 1e30f, -1e-30f}) CHECK(round_trip<Int8>({x})[0] == Approx(x).epsilon(2 * epsilon));
+  for (const float x : {1.0f, -3.25f, 1e30f, -1e-30f})
+    CHECK(round_trip<Int8>({x})[0] == Approx(x).epsilon(2 * epsilon));
 }
 
 TEST_CASE("rows of denormals are kept, or zeros where their scale has no inverse") {

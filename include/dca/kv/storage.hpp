@@ -31,6 +31,7 @@ template <HasSide E>
 struct SideOf<E> {
   using Type = typename RowStorage<E>::Side;
   static constexpr Index tokens = RowStorage<E>::side_tokens;
+  static_assert(tokens >= 1);
   static constexpr Index size(Index features) { return RowStorage<E>::sides(features); }
 };
 
@@ -66,11 +67,12 @@ struct RowPlace {
 /// - encode and decode, with X float or double. decode is called from several threads at once.
 /// - Side, sides(features), side_tokens, if it wants them: so many Sides lie in an array of their own beside the rows,
 ///   for every side_tokens tokens of a kv_head: scales, sums, offsets. encode is called for the tokens of a side one
-///   after the other, from the first one on; it may write the side each time, but must leave earlier rows what they
-///   are. Sides begin anew with every block of a pool.
-/// - load<T>(row, features, d), if the processor has a way: features [d, d + size) of a row as a packet of T, where
-///   features are whole packets. Such rows are multiplied from where they lie, by few query rows; others are decoded
-///   before, tile by tile. With scale(row, features), all that load gives is multiplied by it afterwards.
+///   after the other, from the first one on, or, after a truncation, from one in the middle; it may write the side each
+///   time, but must leave earlier rows what they are. Sides begin anew with every block of a pool.
+/// - load<T>(row, features, d), if the processor has a way: features [d, d + size) of a row as a packet of T, as decode
+///   gives them, where features are whole packets. Such rows are multiplied from where they lie, by few query rows;
+///   others are decoded before, tile by tile. With scale(row, features), what load gives is multiplied by it
+///   afterwards.
 template <class E>
 struct RowStorage {
   using Unit = E;
