@@ -60,7 +60,7 @@ struct dca::RowStorage<Float8> {
   static float scale(StoredRow<Float8> row, Index) { return *row.side; }
 
  private:
-  // e4m3 has a bias of 7 where float has 127: its bits, moved to those of a float, are 2^120 times too small a number.
+  // e4m3 has an exponent bias of 7, float one of 127: read as a float's, its bits are 2^120 times too small.
   static constexpr float unit = 0x1p120f;
   static std::uint32_t bits(Unit code) { return (code & 0x80u) << 24 | (code & 0x7fu) << 20; }
 

@@ -21,7 +21,7 @@ class PoolRows {
         block_sides_(ceil_div(block_size, SideOf<E>::tokens)),
         units_(RowStorage<E>::units(features)),
         sides_(SideOf<E>::size(features)) {
-    row_bytes();
+    row_bytes();  // both throw
     side_bytes();
   }
 

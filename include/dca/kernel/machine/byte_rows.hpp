@@ -36,7 +36,7 @@ struct ByteRows {
         side_stride(run.side_stride * static_cast<Index>(sizeof(StorageSide<E>))),
         side_token(run.side_token) {}
 
-  /// Whether `more` goes on where these end; so many tokens share a side.
+  /// Whether `more` goes on where these end, sides too; side_tokens tokens share one.
   bool continued_by(const ByteRows& more, Index side_tokens) const {
     if (more.data != data + count * stride || more.stride != stride) return false;
     return side == nullptr ||
