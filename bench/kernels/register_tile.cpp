@@ -25,8 +25,8 @@ void keys_by_queries(benchmark::State& state) {
   Packed<T> scores(count * detail::panel_rows<T>), most(detail::panel_rows<T>);
   SpeedReport speed(state);
   for (auto _ : state) {
-    detail::multiply_keys<T, vectors>(keys.data(), count, head_dim, queries.data(), scores.data(), most.data(),
-                                      {nullptr, nullptr});
+    detail::multiply_keys(keys.data(), count, head_dim, vectors, queries.data(), scores.data(), most.data(),
+                          {nullptr, nullptr});
     benchmark::DoNotOptimize(scores.data());
     benchmark::ClobberMemory();
   }
@@ -43,8 +43,8 @@ void values_by_probabilities(benchmark::State& state) {
   Packed<T> sums = Packed<T>::Zero(features * detail::panel_rows<T>);
   SpeedReport speed(state);
   for (auto _ : state) {
-    detail::multiply_values<T, vectors>(values.data(), count, 0, count, features, probabilities.data(), factor.data(),
-                                        sums.data(), {nullptr, nullptr});
+    detail::multiply_values(values.data(), count, 0, count, features, vectors, probabilities.data(), factor.data(),
+                            sums.data(), {nullptr, nullptr});
     benchmark::DoNotOptimize(sums.data());
     benchmark::ClobberMemory();
   }

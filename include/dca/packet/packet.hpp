@@ -64,20 +64,6 @@ EIGEN_ALWAYS_INLINE void unroll_by_4(Index end, F&& f) {
   for (; k < end; k += Step) f(k);
 }
 
-/// Calls f(integral_constant n) for a runtime n in [1, N].
-template <int N, class F>
-EIGEN_ALWAYS_INLINE void with_count(int n, F&& f) {
-  if constexpr (N == 1) {
-    f(std::integral_constant<int, 1>{});
-  } else {
-    if (n == N) {
-      f(std::integral_constant<int, N>{});
-    } else {
-      with_count<N - 1>(n, f);
-    }
-  }
-}
-
 enum class Access { read, write };
 
 /// Asks for memory that will soon be read, or written, where the compiler knows how: into the second-level cache, since
@@ -129,20 +115,29 @@ EIGEN_ALWAYS_INLINE void multiply_by(T factor, T* x, Index count) {
   for (; k < count; ++k) x[k] *= factor;
 }
 
-/// Whether x [count] holds neither NaN nor infinities.
+/// Looks for infinities and NaN.
 template <class T>
-bool all_finite(const T* x, Index count) {
-  constexpr int size = packet_size<T>;
-  Packet<T> zeros = broadcast(T{0});  // x - x is 0 for finite x, NaN otherwise
-  Index k = 0;
-  for (; k + size <= count; k += size) {
-    const Packet<T> some = ei::ploadu<Packet<T>>(x + k);
-    zeros = ei::padd(zeros, ei::psub(some, some));
+class NonFinite {
+ public:
+  /// Among x [count].
+  EIGEN_ALWAYS_INLINE void look(const T* x, Index count) {
+    constexpr int size = packet_size<T>;
+    Index k = 0;
+    for (; k + size <= count; k += size) {
+      const Packet<T> some = ei::ploadu<Packet<T>>(x + k);
+      zeros_ = ei::por(zeros_, ei::psub(some, some));
+    }
+    for (; k < count; ++k) zero_ += x[k] - x[k];
   }
-  T zero = ei::predux(zeros);
-  for (; k < count; ++k) zero += x[k] - x[k];
-  return zero == T{0};
-}
+
+  /// Whether there were any.
+  bool any() const { return !(ei::predux(zeros_) + zero_ == T{0}); }
+
+ private:
+  // x - x is 0 for finite x, NaN otherwise, and stays so where bits are joined, which takes less time than to add.
+  Packet<T> zeros_ = broadcast(T{0});
+  T zero_{0};
+};
 
 }  // namespace detail
 }  // namespace dca

@@ -60,67 +60,53 @@ struct SoftCap {
   }
 };
 
-/// Turns raw scores [count][lanes] into masked logits, in place: soft-cap first, then -inf where a lane does not see a
-/// key.
-template <class T, int Vectors>
-void mask_scores(T* scores, Index count, LaneRanges<T> ranges, SoftCap<T> cap) {
+/// Turns raw scores [count][lanes], of `vectors` packets of lanes, into masked logits, in place: soft-cap first, then
+/// -inf where a lane does not see a key. most[lane] = the largest of them.
+template <class T>
+void mask_scores(T* scores, Index count, int vectors, LaneRanges<T> ranges, SoftCap<T> cap, T* most) {
   constexpr int size = packet_size<T>;
   const Packet<T> hidden = broadcast(-std::numeric_limits<T>::infinity());
-  for (Index key = 0; key < count; ++key) {
-    T* const row = scores + key * Vectors * size;
-    for (int v = 0; v < Vectors; ++v) {
-      Packet<T> logit = load(row + v * size);
+  for (Index lane = 0; lane < vectors * size; lane += size) {
+    Packet<T> max = hidden;
+    T* place = scores + lane;
+    for (Index key = 0; key < count; ++key, place += vectors * size) {
+      Packet<T> logit = load(place);
       if (cap) logit = cap(logit);
-      if (ranges) logit = ei::pselect(ranges(v * size, key), logit, hidden);
-      store(row + v * size, logit);
+      if (ranges) logit = ei::pselect(ranges(lane, key), logit, hidden);
+      store(place, logit);
+      max = ei::pmax(max, logit);
     }
+    store(most + lane, max);
   }
 }
 
-/// most[lane] = the largest of logits [count][lanes].
-template <class T, int Vectors>
-void largest_logits(const T* logits, Index count, T* most) {
-  constexpr int size = packet_size<T>;
-  Packet<T> max[Vectors];
-  unroll<Vectors>([&](int v) DCA_INLINE { max[v] = broadcast(-std::numeric_limits<T>::infinity()); });
-  for (Index key = 0; key < count; ++key) {
-    unroll<Vectors>([&](int v) DCA_INLINE { max[v] = ei::pmax(max[v], load(logits + (key * Vectors + v) * size)); });
-  }
-  unroll<Vectors>([&](int v) DCA_INLINE { store(most + v * size, max[v]); });
-}
-
-/// One step of the online softmax over logits [count][lanes] (log2 units), Vectors packets of lanes, with the largest
+/// One step of the online softmax over logits [count][lanes] (log2 units), `vectors` packets of lanes, with the largest
 /// logit of each lane in `most`: replaces logits by 2^(logit - new max), updates the state, and writes the factor by
 /// which earlier sums of each lane must be multiplied.
 ///
 /// A lane that has seen only -inf keeps max = -inf and gives zeros. A masked key gives an exact 0, so that a tile of
 /// which a lane sees no key changes nothing for that lane.
-template <class T, int Vectors>
-void online_softmax(T* logits, Index count, const T* most, SoftmaxState<T> state, T* factor) {
+template <class T>
+void online_softmax(T* logits, Index count, int vectors, const T* most, SoftmaxState<T> state, T* factor) {
   constexpr int size = packet_size<T>;
-  constexpr int stride = Vectors * size;
   const Packet<T> lowest = broadcast(-std::numeric_limits<T>::infinity());
-  Packet<T> max[Vectors], base[Vectors], sum[Vectors];
-  unroll<Vectors>([&](int v) DCA_INLINE { max[v] = ei::pmax(load(state.max + v * size), load(most + v * size)); });
-  unroll<Vectors>([&](int v) DCA_INLINE {
+  for (Index lane = 0; lane < vectors * size; lane += size) {
+    const Packet<T> earlier = load(state.max + lane), max = ei::pmax(earlier, load(most + lane));
     // -inf - -inf would be NaN.
-    base[v] = ei::pselect(ei::pcmp_eq(max[v], lowest), broadcast(T{0}), max[v]);
-    store(factor + v * size, exp2_nonpositive<T>(ei::psub(load(state.max + v * size), base[v])));
-    store(state.max + v * size, max[v]);
-    sum[v] = broadcast(T{0});
-  });
-  for (Index key = 0; key < count; ++key) {
-    T* const row = logits + key * stride;
-    unroll<Vectors>([&](int v) DCA_INLINE {
-      const Packet<T> probability = exp2_nonpositive<T>(ei::psub(load(row + v * size), base[v]));
-      sum[v] = ei::padd(sum[v], probability);
-      store(row + v * size, probability);
-    });
+    const Packet<T> base = ei::pselect(ei::pcmp_eq(max, lowest), broadcast(T{0}), max);
+    const Packet<T> shrink = exp2_nonpositive<T>(ei::psub(earlier, base));
+    Packet<T> sum = broadcast(T{0});
+    T* place = logits + lane;
+    DCA_UNROLL_BY_4
+    for (Index key = 0; key < count; ++key, place += vectors * size) {
+      const Packet<T> probability = exp2_nonpositive<T>(ei::psub(load(place), base));
+      sum = ei::padd(sum, probability);
+      store(place, probability);
+    }
+    store(factor + lane, shrink);
+    store(state.max + lane, max);
+    store(state.total + lane, ei::pmadd(load(state.total + lane), shrink, sum));
   }
-  unroll<Vectors>([&](int v) DCA_INLINE {
-    T* const total = state.total + v * size;
-    store(total, ei::pmadd(load(total), load(factor + v * size), sum[v]));
-  });
 }
 
 /// One step of the online softmax of a single query row, over logits [first, last) of a tile that lie side by side

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <limits>
 
 #include "dca/packet/packet.hpp"
@@ -72,34 +73,39 @@ EIGEN_DONT_INLINE void multiply_tile(const LeftOperand<T>& a, const T* __restric
   }
 }
 
-/// Rows of the next register tile where `left` are left. The last two share what is left: a tile of few rows has too
-/// few sums to keep the multipliers busy. Above four rows their number is even, so that there are fewer tiles to
-/// compile.
-constexpr Index next_tile_rows(Index left) {
-  constexpr Index full = register_tile.rows;
-  const Index share = left >= 2 * full ? full : left > full ? (left + 1) / 2 : left;
-  return share > 4 ? share / 2 * 2 : share;
+/// Rows of the register tiles that there are: full ones, and those for the rest.
+inline constexpr std::array<Index, 4> tile_rows{register_tile.rows, 4, 2, 1};
+
+/// multiply_tile by the tile's rows, as in tile_rows, and its packets of lanes less 1.
+template <class T>
+inline constexpr auto tile_functions = [] {
+  static_assert(register_tile.vectors == 3);
+  using Function = void (*)(const LeftOperand<T>&, const T*, Index, T*, const T*, T*);
+  return []<std::size_t... Tile>(std::index_sequence<Tile...>) {
+    return std::array{std::array<Function, 3>{multiply_tile<T, tile_rows[Tile], 1>,
+                                              multiply_tile<T, tile_rows[Tile], 2>,
+                                              multiply_tile<T, tile_rows[Tile], 3>}...};
+  }
+  (std::make_index_sequence<tile_rows.size()>{});
+}();
+
+/// Which of tile_rows comes next where `left` rows are left: one that they fill, or lack a single row for, where `most`
+/// rows are there to be multiplied, some of them again.
+constexpr std::size_t next_tile(Index left, Index most) {
+  for (std::size_t tile = 0; tile < 2; ++tile) {
+    if (tile_rows[tile] <= std::min(left + 1, most)) return tile;
+  }
+  return left > 1 ? 2 : 3;
 }
 
-/// Calls f(first row, rows) for `rows` rows cut into register tiles.
+/// Calls f(first row, tile of tile_rows) for `rows` rows cut into register tiles.
 template <class F>
 EIGEN_ALWAYS_INLINE void for_each_row_tile(Index rows, F&& f) {
   for (Index first = 0; first < rows;) {
-    const Index next = next_tile_rows(rows - first);
-    f(first, next);
-    first += next;
+    const std::size_t tile = next_tile(rows - first, rows - first);
+    f(first, tile);
+    first += tile_rows[tile];
   }
-}
-
-/// Calls f(integral_constant rows) for a number of rows that next_tile_rows gives.
-template <class F>
-EIGEN_ALWAYS_INLINE void with_tile_rows(Index rows, F&& f) {
-  static_assert(register_tile.rows == 4 || register_tile.rows == 8);
-  if constexpr (register_tile.rows == 8) {
-    if (rows == 8) return f(std::integral_constant<int, 8>{});
-    if (rows == 6) return f(std::integral_constant<int, 6>{});
-  }
-  with_count<4>(static_cast<int>(rows), f);
 }
 
 /// What is called before each register tile of a product: nothing where it is null.
@@ -113,48 +119,51 @@ struct BeforeTile {
 };
 
 /// scores[key][lane] = <keys[key], queries[.][lane]> and most[lane], the largest of a lane: keys [count] rows of
-/// `features`, dense; queries [features] x [lanes].
-template <class T, int Vectors>
-void multiply_keys(const T* keys, Index count, Index features, const T* queries, T* scores, T* most,
+/// `features`, dense; queries [features] x [lanes], of `vectors` packets.
+template <class T>
+void multiply_keys(const T* keys, Index count, Index features, int vectors, const T* queries, T* scores, T* most,
                    BeforeTile before_tile) {
-  constexpr int lanes = Vectors * packet_size<T>;
+  const Index lanes = vectors * packet_size<T>;
   std::fill_n(most, lanes, -std::numeric_limits<T>::infinity());
-  for_each_row_tile(count, [&](Index first, Index rows) {
+  for (Index done = 0; done < count;) {
     before_tile();
-    const LeftOperand<T> left{keys + first * features, features, 1};
-    with_tile_rows(rows, [&](auto tile_rows) {
-      multiply_tile<T, tile_rows, Vectors>(left, queries, features, scores + first * lanes, nullptr, most);
-    });
-  });
+    // A row multiplied twice takes less time than small tiles, which have too few sums to keep the multipliers busy.
+    const std::size_t tile = next_tile(count - done, count);
+    const Index rows = tile_rows[tile], first = std::min(done, count - rows);
+    tile_functions<T>[tile][static_cast<std::size_t>(vectors - 1)]({keys + first * features, features, 1}, queries,
+                                                                   features, scores + first * lanes, nullptr, most);
+    done = first + rows;
+  }
 }
 
 /// sums[feature][lane] = sums[feature][lane] * factor[lane] + sum over keys of probabilities[key][lane] *
-/// values[key][feature], for keys [first, last) of a tile packed by pack_values.
+/// values[key][feature], for keys [first, last) of a tile packed by pack_values and `vectors` packets of lanes.
 ///
 /// What is there already comes last: sums of a tile are rounded as small numbers, so that errors grow with the number
 /// of tiles and not with that of keys.
-template <class T, int Vectors>
-void multiply_values(const T* values, Index tile_capacity, Index first, Index last, Index features,
+template <class T>
+void multiply_values(const T* values, Index tile_capacity, Index first, Index last, Index features, int vectors,
                      const T* probabilities, const T* factor, T* sums, BeforeTile before_tile) {
-  constexpr int lanes = Vectors * packet_size<T>;
-  for_each_row_tile(features, [&](Index feature, Index rows) {
+  const Index lanes = vectors * packet_size<T>;
+  for_each_row_tile(features, [&](Index feature, std::size_t tile) {
     before_tile();
-    const LeftOperand<T> left{values + feature * tile_capacity + first * rows, 1, rows};
-    with_tile_rows(rows, [&](auto tile_rows) {
-      multiply_tile<T, tile_rows, Vectors>(left, probabilities, last - first, sums + feature * lanes, factor, nullptr);
-    });
+    const Index rows = tile_rows[tile];
+    tile_functions<T>[tile][static_cast<std::size_t>(vectors - 1)](
+        {values + feature * tile_capacity + first * rows, 1, rows}, probabilities, last - first, sums + feature * lanes,
+        factor, nullptr);
   });
 }
 
-/// As multiply_values for `vectors` packets of lanes, lane by lane only over the keys that the lane sees: for tiles
-/// with infinities or NaN among their values, where the 0 of a masked probability would not silence them. The same bits
-/// as multiply_values elsewhere. `visible(lane, key)` is the mask of a packet of lanes for a key counted from `first`.
+/// As multiply_values, lane by lane only over the keys that the lane sees: for tiles with infinities or NaN among their
+/// values, where the 0 of a masked probability would not silence them. The same bits as multiply_values elsewhere.
+/// `visible(lane, key)` is the mask of a packet of lanes for a key counted from `first`.
 template <class T, class Visible>
 EIGEN_DONT_INLINE void multiply_visible_values(const T* values, Index tile_capacity, Index first, Index count,
                                                Index features, int vectors, const T* probabilities, const T* factor,
                                                T* sums, const Visible& visible) {
   constexpr int size = packet_size<T>;
-  for_each_row_tile(features, [&](Index feature, Index rows) {
+  for_each_row_tile(features, [&](Index feature, std::size_t kind) {
+    const Index rows = tile_rows[kind];
     const T* const tile = values + feature * tile_capacity + first * rows;
     for (Index r = 0; r < rows; ++r) {
       for (int v = 0; v < vectors; ++v) {

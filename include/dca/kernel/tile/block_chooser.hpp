@@ -11,32 +11,36 @@
 namespace dca::detail {
 
 /// blocks[b].importance += the sum over lanes, each times its `weight`, of the softmax over blocks of scores
-/// [count][lanes], which are overwritten. Infinite scores count as the largest finite ones, NaN as the largest; blocks
-/// whose importance is NaN are left out.
-template <class T, int Vectors>
-void add_importance(T* scores, Index count, const T* weight, RankedBlock<T>* blocks) {
-  constexpr int size = packet_size<T>, stride = Vectors * size;
-  alignas(64) T most[stride], factor[stride]{}, max[stride], total[stride]{};
+/// [count][lanes], of `vectors` packets of lanes, which are overwritten. Infinite scores count as the largest finite
+/// ones, NaN as the largest; blocks whose importance is NaN are left out.
+template <class T>
+void add_importance(T* scores, Index count, int vectors, const T* weight, RankedBlock<T>* blocks) {
+  constexpr int size = packet_size<T>, most_lanes = panel_rows<T>;
+  const int lanes = vectors * size;
+  alignas(64) T most[most_lanes], share[most_lanes], max[most_lanes], total[most_lanes]{};
   constexpr T lowest = -std::numeric_limits<T>::infinity(), largest = std::numeric_limits<T>::max();
   for (Index b = 0; b < count; ++b) {
+    T* const row = scores + b * lanes;
     if (std::isnan(blocks[b].importance)) {
-      std::fill_n(scores + b * stride, stride, lowest);
+      std::fill_n(row, lanes, lowest);
       continue;
     }
-    unroll<Vectors>([&](int v) DCA_INLINE {
-      T* const place = scores + b * stride + v * size;
-      const Packet<T> x = load(place), known = ei::pselect(ei::pcmp_eq(x, x), x, broadcast(largest));
-      store(place, ei::pmax(ei::pmin(known, broadcast(largest)), broadcast(-largest)));
-    });
+    for (int lane = 0; lane < lanes; lane += size) {
+      const Packet<T> x = load(row + lane), known = ei::pselect(ei::pcmp_eq(x, x), x, broadcast(largest));
+      store(row + lane, ei::pmax(ei::pmin(known, broadcast(largest)), broadcast(-largest)));
+    }
   }
-  std::fill_n(max, stride, lowest);
-  largest_logits<T, Vectors>(scores, count, most);
-  online_softmax<T, Vectors>(scores, count, most, {max, total}, factor);
-  Packet<T> share[Vectors];
-  unroll<Vectors>([&](int v) DCA_INLINE { share[v] = ei::pdiv(load(weight + v * size), load(total + v * size)); });
+  std::fill_n(max, lanes, lowest);
+  mask_scores(scores, count, vectors, LaneRanges<T>{}, SoftCap<T>(0), most);
+  online_softmax(scores, count, vectors, most, {max, total}, share);
+  for (int lane = 0; lane < lanes; lane += size) {
+    store(share + lane, ei::pdiv(load(weight + lane), load(total + lane)));
+  }
   for (Index b = 0; b < count; ++b) {
     Packet<T> sum = broadcast(T{0});
-    unroll<Vectors>([&](int v) DCA_INLINE { sum = ei::pmadd(load(scores + b * stride + v * size), share[v], sum); });
+    for (int lane = 0; lane < lanes; lane += size) {
+      sum = ei::pmadd(load(scores + b * lanes + lane), load(share + lane), sum);
+    }
     blocks[b].importance += ei::predux(sum);
   }
 }
@@ -132,11 +136,11 @@ class BlockChooser {
       const Index first = set.first_block(), count = set.last_block() - first;
       for (Index b = 0; b < count; ++b) blocks_[b] = {T{0}, first + b};
       // The last block may not be complete, in its summary or in the range: it is the nearest, and needs no estimate.
-      for_each_panel(query, [&](auto vectors, KeyRange) {
+      for_each_panel(query, [&](int vectors, KeyRange) {
         zero_non_finite_queries(vectors * packet_size<T>);
-        score<vectors>(query, {first, first + count - 1}, static_cast<T>(selection_.optimism),
-                       [&](Index b) { blocks_[b - first].importance = std::numeric_limits<T>::quiet_NaN(); });
-        add_importance<T, vectors>(scores_, count - 1, weight_, blocks_);
+        score(query, {first, first + count - 1}, vectors, static_cast<T>(selection_.optimism),
+              [&](Index b) { blocks_[b - first].importance = std::numeric_limits<T>::quiet_NaN(); });
+        add_importance(scores_, count - 1, vectors, weight_, blocks_);
       });
       for (Index b = 0; b < count; ++b) {
         if (b == count - 1 || std::isnan(blocks_[b].importance)) blocks_[b].importance = most;
@@ -151,19 +155,20 @@ class BlockChooser {
   void bound_alike(const QueryBlock& query, const BlockSet& set) {
     constexpr T lowest = -std::numeric_limits<T>::infinity();
     const Index first = set.first_block(), count = set.last_block() - first;
-    for_each_panel(query, [&](auto vectors, KeyRange rows) {
-      constexpr int lanes = vectors * packet_size<T>;
-      score<vectors>(query, {first, first + count}, T{1}, [](Index) {});
+    for_each_panel(query, [&](int vectors, KeyRange rows) {
+      const int lanes = vectors * packet_size<T>;
+      score(query, {first, first + count}, vectors, T{1}, [](Index) {});
       for (Index b = 0; b < count; ++b) {
         const KeyRange keys =
             intersection(query.keys, {(first + b) * set.block_size(), (first + b + 1) * set.block_size()});
         const T more = set.contains(first + b) ? lowest : static_cast<T>(std::log2(keys.last - keys.first));
         for (int lane = 0; lane < lanes; ++lane) scores_[b * lanes + lane] += more;
       }
-      alignas(64) T most[lanes], factor[lanes]{}, max[lanes], total[lanes]{};
+      constexpr Index most_lanes = panel_rows<T>;
+      alignas(64) T most[most_lanes], factor[most_lanes], max[most_lanes], total[most_lanes]{};
       std::fill_n(max, lanes, lowest);
-      largest_logits<T, vectors>(scores_, count, most);
-      online_softmax<T, vectors>(scores_, count, most, {max, total}, factor);
+      mask_scores(scores_, count, vectors, LaneRanges<T>{}, SoftCap<T>(0), most);
+      online_softmax(scores_, count, vectors, most, {max, total}, factor);
       for (Index row = rows.first; row < rows.last; ++row) {
         const Index lane = row - rows.first;
         *call_.row_of(call_.skipped, tokens_, row / group_, query.kv_head * group_ + row % group_) =
@@ -185,9 +190,7 @@ class BlockChooser {
       }
       std::fill_n(weight_, count, T{1});
       std::fill(weight_ + count, weight_ + lanes, T{0});
-      with_count<register_tile.vectors>(static_cast<int>(lanes / packet_size<T>), [&](auto vectors) {
-        f(vectors, KeyRange{row, row + count});
-      });
+      f(static_cast<int>(lanes / packet_size<T>), KeyRange{row, row + count});
     }
   }
 
@@ -207,10 +210,10 @@ class BlockChooser {
 
   /// Writes logits of the panel's queries for blocks [blocks.first, blocks.last), their upper bounds where optimism is
   /// 1, to scores_ [blocks][lanes]. Calls unknown(block) for blocks with keys that are not finite.
-  template <int Vectors, class Unknown>
-  void score(const QueryBlock& query, KeyRange blocks, T optimism, const Unknown& unknown) {
-    constexpr Index lanes = Vectors * packet_size<T>;
-    alignas(64) T most[lanes];  // not used
+  template <class Unknown>
+  void score(const QueryBlock& query, KeyRange blocks, int vectors, T optimism, const Unknown& unknown) {
+    const Index lanes = vectors * packet_size<T>;
+    alignas(64) T most[panel_rows<T>];  // not used
     for (Index first = blocks.first; first < blocks.last; first += key_tile) {
       const Index count = std::min(key_tile, blocks.last - first);
       for (Index b = 0; b < count; ++b) {
@@ -221,13 +224,15 @@ class BlockChooser {
           bound[d] = optimism * T{0.5} * (largest[d] + least[d]) + (T{1} - optimism) * mean[d];
           bound[head_dim_ + d] = optimism * T{0.5} * (largest[d] - least[d]);
         }
-        if (!all_finite(bound, 2 * head_dim_)) unknown(first + b);
+        NonFinite<T> non_finite;
+        non_finite.look(bound, 2 * head_dim_);
+        if (non_finite.any()) unknown(first + b);
       }
-      multiply_keys<T, Vectors>(bounds_, count, 2 * head_dim_, queries_, scores_ + (first - blocks.first) * lanes, most,
-                                {nullptr, nullptr});
+      multiply_keys(bounds_, count, 2 * head_dim_, vectors, queries_, scores_ + (first - blocks.first) * lanes, most,
+                    {nullptr, nullptr});
     }
     const SoftCap<T> cap(params_.logit_softcap);
-    if (cap) mask_scores<T, Vectors>(scores_, blocks.last - blocks.first, LaneRanges<T>{}, cap);
+    if (cap) mask_scores(scores_, blocks.last - blocks.first, vectors, LaneRanges<T>{}, cap, most);
   }
 
   const AttentionParams& params_;

@@ -132,13 +132,14 @@ template <class T>
 bool pack_values(const SourceRef<T>& source, Index sequence, Index kv_head, KeyRange keys, Index origin, Index capacity,
                  T* __restrict tile, T* spare) {
   const Index features = source.v_head_dim;
-  T zero{0};  // 0 * x is 0 for finite x, NaN otherwise
+  NonFinite<T> non_finite;
   const auto run_at = [&](Index key) { return source.values(sequence, kv_head, key); };
   for_each_row(keys.first, keys.last, source.value, run_at, [&](ByteRow stored, Index key) {
     const T* const row = plain_row(source.value, stored, features, spare);
-    zero += (Eigen::Map<const Eigen::Array<T, Eigen::Dynamic, 1>>(row, features) * T{0}).sum();
-    for_each_row_tile(features, [&](Index feature, Index rows) {
+    non_finite.look(row, features);
+    for_each_row_tile(features, [&](Index feature, std::size_t kind) {
       constexpr int full = register_tile.rows;
+      const Index rows = tile_rows[kind];
       T* const place = tile + feature * capacity + (key - origin) * rows;
       if (rows == full) {
         std::copy_n(row + feature, full, place);
@@ -147,7 +148,7 @@ bool pack_values(const SourceRef<T>& source, Index sequence, Index kv_head, KeyR
       }
     });
   });
-  return zero == T{0};
+  return !non_finite.any();
 }
 
 }  // namespace dca::detail

@@ -97,8 +97,7 @@ class PackedAttention {
     for (const Panel* panel = panels_; panel < panels_ + panel_count_; ++panel) {
       for_each_run(part, *panel, tile, [&](KeyRange mine) {
         RowsAhead<T>& ahead = panels_ + panel_count_ - panel <= panels_ahead ? next_tile : nothing;
-        with_count<register_tile.vectors>(
-            panel->vectors, [&](auto vectors) { visit_panel<vectors>(*panel, mine, origin, finite, ahead); });
+        visit_panel(*panel, mine, origin, finite, ahead);
       });
     }
   }
@@ -191,28 +190,24 @@ class PackedAttention {
   }
 
   /// A panel meets keys [keys.first, keys.last) of the packed tile.
-  template <int Vectors>
   void visit_panel(const Panel& panel, KeyRange keys, Index origin, bool finite, RowsAhead<T>& ahead) {
     const Index count = keys.last - keys.first;
     const Index first = keys.first - origin;
     BeforeTile prefetch_more{nullptr, &ahead};
     if (!ahead.done()) prefetch_more.call = [](void* rows) { (*static_cast<RowsAhead<T>*>(rows))(rows_ahead); };
-    multiply_keys<T, Vectors>(keys_ + first * head_dim_, count, head_dim_, queries_ + panel.lane * head_dim_, scores_,
-                              most_, prefetch_more);
+    multiply_keys(keys_ + first * head_dim_, count, head_dim_, panel.vectors, queries_ + panel.lane * head_dim_,
+                  scores_, most_, prefetch_more);
     LaneRanges<T> ranges;
     if (keys.first < panel.common.first || keys.last > panel.common.last) ranges = lane_ranges(panel, keys);
     const SoftCap<T> cap(params_.logit_softcap);
-    if (ranges || cap) {
-      mask_scores<T, Vectors>(scores_, count, ranges, cap);
-      largest_logits<T, Vectors>(scores_, count, most_);
-    }
-    online_softmax<T, Vectors>(scores_, count, most_, {state_.max + panel.lane, state_.total + panel.lane}, factor_);
+    if (ranges || cap) mask_scores(scores_, count, panel.vectors, ranges, cap, most_);
+    online_softmax(scores_, count, panel.vectors, most_, {state_.max + panel.lane, state_.total + panel.lane}, factor_);
     T* const sums = sums_ + panel.lane * v_head_dim_;
     if (finite || !ranges) {
-      multiply_values<T, Vectors>(values_, value_stride, first, first + count, v_head_dim_, scores_, factor_, sums,
-                                  prefetch_more);
+      multiply_values(values_, value_stride, first, first + count, v_head_dim_, panel.vectors, scores_, factor_, sums,
+                      prefetch_more);
     } else {
-      multiply_visible_values(values_, value_stride, first, count, v_head_dim_, Vectors, scores_, factor_, sums,
+      multiply_visible_values(values_, value_stride, first, count, v_head_dim_, panel.vectors, scores_, factor_, sums,
                               ranges);
     }
   }
