@@ -95,9 +95,7 @@ DCA_FLATTEN void score_rows(const RowStream& keys, Index features, const T* quer
   const Index ahead = rows_ahead<T, E, Rows>(features);
   for (Index first = 0; first < keys.count; first += at_once) {
     Packet<T> sum[Rows * at_once];
-    unroll<Rows * at_once>([&](int k) DCA_INLINE { sum[k] = broadcast(T{0}); });
-    unroll<at_once / in_step>([&](int step) DCA_INLINE {
-      const int from = step * in_step;
+    const auto score_step = [&](int from) DCA_INLINE {
       StoredRow<E> row[in_step];
       // From one to the next: clang would compute products of places and stride in vectors, and move them back.
       const std::byte* next = keys.data + std::min(first + from, keys.count - 1) * keys.stride;
@@ -108,6 +106,9 @@ DCA_FLATTEN void score_rows(const RowStream& keys, Index features, const T* quer
       });
       std::uintptr_t row_ahead[in_step];
       unroll<in_step>([&](int k) DCA_INLINE { row_ahead[k] = keys.address(first + from + k + ahead); });
+      Packet<T> score[Rows][in_step];
+      unroll<Rows>([&](int r)
+                       DCA_INLINE { unroll<in_step>([&](int k) DCA_INLINE { score[r][k] = broadcast(T{0}); }); });
       unroll_by_4<size>(features, [&](Index d) DCA_INLINE {
         if constexpr (prefetches)
           unroll<in_step>([&](int k) DCA_INLINE { prefetch_line<T, E, Rows>(row_ahead[k], d); });
@@ -115,20 +116,23 @@ DCA_FLATTEN void score_rows(const RowStream& keys, Index features, const T* quer
         unroll<in_step>([&](int k) DCA_INLINE { key[k] = Storage::template load<T>(row[k], features, d); });
         unroll<Rows>([&](int r) DCA_INLINE {
           const Packet<T> query = load(queries + r * features + d);
-          unroll<in_step>([&](int k) DCA_INLINE {
-            const int place = r * at_once + from + k;
-            sum[place] = ei::pmadd(query, key[k], sum[place]);
-          });
+          unroll<in_step>([&](int k) DCA_INLINE { score[r][k] = ei::pmadd(query, key[k], score[r][k]); });
         });
       });
-      if constexpr (HasScale<E>) {
-        unroll<in_step>([&](int k) DCA_INLINE {
-          const Packet<T> scale = broadcast(static_cast<T>(Storage::scale(row[k], features)));
-          unroll<Rows>([&](int r)
-                           DCA_INLINE { sum[r * at_once + from + k] = ei::pmul(sum[r * at_once + from + k], scale); });
+      unroll<in_step>([&](int k) DCA_INLINE {
+        [[maybe_unused]] Packet<T> scale;
+        if constexpr (HasScale<E>) scale = broadcast(static_cast<T>(Storage::scale(row[k], features)));
+        unroll<Rows>([&](int r) DCA_INLINE {
+          if constexpr (HasScale<E>) score[r][k] = ei::pmul(score[r][k], scale);
+          sum[r * at_once + from + k] = score[r][k];
         });
-      }
-    });
+      });
+    };
+    // A few steps at a time: all of them would be four times as much to compile, and no faster.
+    constexpr int steps = std::min(4, at_once / in_step);
+    for (int from = 0; from < at_once; from += steps * in_step) {
+      unroll<steps>([&](int step) DCA_INLINE { score_step(from + step * in_step); });
+    }
     T found[round_up(Rows * at_once, size)];
     lane_sums<T, Rows * at_once>(sum, found);
     unroll<Rows>([&](int r)

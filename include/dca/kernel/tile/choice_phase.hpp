@@ -26,20 +26,7 @@ class ChoicePhase {
   const BlockChoices& choices() const { return choices_; }
 
   /// Appends the choices, by kv_head. Throws std::bad_alloc with nothing appended.
-  void report(Index kv_heads, std::vector<ChosenBlocks>& to) const {
-    std::vector<ChosenBlocks> chosen;
-    for (Index c = 0; c < choices_.choice_count(); ++c) {
-      const Choice& choice = choices_.choice(c);
-      for (Index kv_head = 0; kv_head < kv_heads; ++kv_head) {
-        chosen.push_back({{choice.sequence, kv_head, choice.queries, choice.keys}, {}});
-        const BlockSet set = choices_.set(choice, kv_head);
-        for (Index block = set.first_block(); block < set.last_block(); ++block) {
-          if (set.contains(block)) chosen.back().blocks.push_back(block);
-        }
-      }
-    }
-    to.insert(to.end(), std::make_move_iterator(chosen.begin()), std::make_move_iterator(chosen.end()));
-  }
+  virtual void report(std::vector<ChosenBlocks>& to) const = 0;
 
  protected:
   explicit ChoicePhase(const BlockChoices& choices) : choices_(choices) {}
@@ -107,6 +94,21 @@ class PolicyPhase final : public ChoicePhase {
                     [](BlockChooser<T>& chooser, const Choice& choice, const QueryTokens& tokens, Index kv_head) {
                       chooser.bound_skipped(choice, tokens, kv_head);
                     });
+  }
+
+  void report(std::vector<ChosenBlocks>& to) const override {
+    std::vector<ChosenBlocks> chosen;
+    for (Index c = 0; c < choices_.choice_count(); ++c) {
+      const Choice& choice = choices_.choice(c);
+      for (Index kv_head = 0; kv_head < source_.kv_heads; ++kv_head) {
+        chosen.push_back({{choice.sequence, kv_head, choice.queries, choice.keys}, {}});
+        const BlockSet set = choices_.set(choice, kv_head);
+        for (Index block = set.first_block(); block < set.last_block(); ++block) {
+          if (set.contains(block)) chosen.back().blocks.push_back(block);
+        }
+      }
+    }
+    to.insert(to.end(), std::make_move_iterator(chosen.begin()), std::make_move_iterator(chosen.end()));
   }
 
  private:

@@ -55,7 +55,7 @@ class CallRunner {
     std::byte* const own = scratch.data() + shared_bytes;
     if (choice_ != nullptr) {
       choice_->run(device_, scratch.helpers(), workers, own, bytes);
-      if (chosen != nullptr) choice_->report(kv_heads_, *chosen);
+      if (chosen != nullptr) choice_->report(*chosen);
     }
     fill_skipped();
     if (choice_ != nullptr) choice_->bound_skipped(device_, scratch.helpers(), workers, own, bytes);
