@@ -134,7 +134,7 @@ class NonFinite {
   bool any() const { return !(ei::predux(zeros_) + zero_ == T{0}); }
 
  private:
-  // x - x is 0 for finite x, NaN otherwise, and stays so where bits are joined, which takes less time than to add.
+  // x - x is 0 for finite x, NaN otherwise. Joining bits keeps a NaN, and takes less time than adding.
   Packet<T> zeros_ = broadcast(T{0});
   T zero_{0};
 };

@@ -89,8 +89,8 @@ inline constexpr auto tile_functions = [] {
   (std::make_index_sequence<tile_rows.size()>{});
 }();
 
-/// Which of tile_rows comes next where `left` rows are left: one that they fill, or lack a single row for, where `most`
-/// rows are there to be multiplied, some of them again.
+/// Which of tile_rows comes next where `left` of `most` rows are left: the largest that they fill, or that lacks one
+/// row if a row before them can be multiplied again.
 constexpr std::size_t next_tile(Index left, Index most) {
   for (std::size_t tile = 0; tile < 2; ++tile) {
     if (tile_rows[tile] <= std::min(left + 1, most)) return tile;
@@ -127,7 +127,7 @@ void multiply_keys(const T* keys, Index count, Index features, int vectors, cons
   std::fill_n(most, lanes, -std::numeric_limits<T>::infinity());
   for (Index done = 0; done < count;) {
     before_tile();
-    // A row multiplied twice takes less time than small tiles, which have too few sums to keep the multipliers busy.
+    // One row again takes less time than smaller tiles, whose sums are too few to keep the multipliers busy.
     const std::size_t tile = next_tile(count - done, count);
     const Index rows = tile_rows[tile], first = std::min(done, count - rows);
     tile_functions<T>[tile][static_cast<std::size_t>(vectors - 1)]({keys + first * features, features, 1}, queries,

@@ -128,7 +128,7 @@ DCA_FLATTEN void score_rows(const RowStream& keys, Index features, const T* quer
         });
       });
     };
-    // A few steps at a time: all of them would be four times as much to compile, and no faster.
+    // To unroll all steps would be up to four times as much to compile, and no faster.
     constexpr int steps = std::min(4, at_once / in_step);
     for (int from = 0; from < at_once; from += steps * in_step) {
       unroll<steps>([&](int step) DCA_INLINE { score_step(from + step * in_step); });

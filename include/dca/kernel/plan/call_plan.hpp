@@ -119,7 +119,7 @@ class CallPlan {
       if (cost_a != cost_b) return cost_a > cost_b;
       return a.sequence != b.sequence ? a.sequence < b.sequence : a.first_row < b.first_row;
     };
-    // Not std::sort, which takes longer to compile than they take to run.
+    // Tasks are few: std::sort would cost more to compile than it saves.
     std::make_heap(packed_, packed_ + packed_count_, before);
     std::sort_heap(packed_, packed_ + packed_count_, before);
   }
