@@ -204,6 +204,28 @@ TEMPLATE_TEST_CASE("what a query may not see cannot reach it, not even NaN or in
   }
 }
 
+TEMPLATE_TEST_CASE("the first key beyond what a part sees cannot reach it", "", float, double) {
+  // Chunks of 7 tokens, so that rows of chunk c see 7 * (c - 1) keys: all of them, whatever that leaves of a tile.
+  constexpr Index chunk = 7, chunks = 8, heads = 16, features = 16;
+  Random random;
+  const Inputs<TestType> in({1, chunk * chunks, chunk * chunks, heads, 1, features, features}, random);
+  const auto attention = make_chunked<dca::InterChunkAttention<TestType>>({chunk + 1, 1}, features);
+  const auto before = run(attention, in);
+  for (const TestType poison : {std::numeric_limits<TestType>::quiet_NaN(), TestType(1000), TestType(-1000)}) {
+    for (Index c = 2; c < chunks; ++c) {
+      Inputs<TestType> changed = in;
+      const Index beyond = chunk * (c - 1) * features;
+      std::fill_n(changed.key.begin() + beyond, features, poison);
+      std::fill_n(changed.value.begin() + beyond, features, poison);
+      const auto after = run(attention, changed);
+      const Index last = chunk * (c + 1) * heads;
+      INFO("chunk " << c << " poison " << poison);
+      CHECK(std::equal(after.out.begin(), after.out.begin() + last * features, before.out.begin()));
+      CHECK(std::equal(after.lse.begin(), after.lse.begin() + last, before.lse.begin()));
+    }
+  }
+}
+
 TEMPLATE_TEST_CASE("a visible NaN or infinity travels as in the definition", "", float, double) {
   Random random;
   const TestType infinity = std::numeric_limits<TestType>::infinity();
