@@ -269,7 +269,8 @@ TEMPLATE_TEST_CASE("what a workspace holds from other calls does not reach a res
 
 TEMPLATE_TEST_CASE("rows of every number agree with the definition, with the same bits for any number of threads", "",
                    float, double) {
-  // On both sides of where rows are streamed, packed with their keys in pieces, and cut into blocks of rows.
+  // On both sides of where rows are streamed, packed with their keys in pieces, the last few of them streamed, and cut
+  // into blocks of rows.
   const Ropes ropes = make_ropes(16);
   const dca::DualChunkAttention<TestType> attention({.chunks = chunks, .rope = ropes.library});
   Eigen::ThreadPool pool(3);
@@ -281,6 +282,10 @@ TEMPLATE_TEST_CASE("rows of every number agree with the definition, with the sam
                                      {13, 2},
                                      {1, 32},
                                      {9, 7},
+                                     {1, 33},
+                                     {8, 5},
+                                     {41, 1},
+                                     {7, 8},
                                      {64, 1},
                                      {1, 64},
                                      {65, 1},

@@ -126,7 +126,8 @@ constexpr auto queries = [](auto* bench) {
 /// Query rows of one kv_head: streamed, packed in pieces of keys, and in blocks of rows.
 constexpr auto rows = [](auto* bench) {
   for (const int threads : {1, all_threads()}) {
-    for (const Index heads : {1, 4, 16, 17, 24, 25, 32, 64, 65}) bench->Args({32768, 128, heads, 1, 1, 1, threads});
+    for (const Index heads : {1, 4, 16, 17, 24, 25, 32, 33, 40, 64, 65})
+      bench->Args({32768, 128, heads, 1, 1, 1, threads});
   }
 };
 

@@ -44,6 +44,7 @@ class CallPlan {
     CallPlan plan;
     plan.sequences_ = sequences;
     plan.group_ = group;
+    plan.packet_ = lanes.packet;
     Index packed_rows = 0, packed_sequences = 0;
     QueryTokens alike{};
     bool all_alike = true;
@@ -80,9 +81,10 @@ class CallPlan {
         });
       } else {
         plan.piece_count_ += pieces(tokens);
+        const Index streamed = plan.streamed_rows(rows);
         plan.largest_piece_ = std::max(plan.largest_piece_, rows);
-        Index& most_rows = is_streamed(rows) ? plan.largest_streamed_ : plan.largest_packed_;
-        most_rows = std::max(most_rows, rows);
+        plan.largest_streamed_ = std::max(plan.largest_streamed_, streamed);
+        plan.largest_packed_ = std::max(plan.largest_packed_, rows - streamed);
       }
     }
     return plan;
@@ -131,7 +133,9 @@ class CallPlan {
 
   /// Pieces of keys of all sequences with few rows.
   Index piece_count() const { return piece_count_; }
-  /// Most rows of such a sequence, and of one whose products are streamed.
+  /// How many of such a sequence's rows, the last ones, meet their keys through streamed products.
+  Index streamed_rows(Index rows) const { return detail::streamed_rows(rows, packet_); }
+  /// Most rows of such a sequence, and of those whose products are streamed.
   Index largest_piece() const { return largest_piece_; }
   Index largest_streamed() const { return largest_streamed_; }
   /// The sequence that a piece belongs to.
@@ -178,6 +182,7 @@ class CallPlan {
   }
 
   Index sequences_ = 0, group_ = 1;
+  Index packet_ = 1;     // lanes
   Index task_rows_ = 1;  // of packed tasks, at most
   Index task_unit_ = 1;
   TaskWork task_work_;  // at most; without a limit they are cut by their rows alone

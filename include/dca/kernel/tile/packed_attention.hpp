@@ -65,9 +65,10 @@ class PackedAttention {
     for (const Panel* panel = panels_; panel < panels_ + panel_count_; ++panel) write_panel(*panel);
   }
 
-  /// Of all its rows to the keys in `limit`, into `state`.
-  void attend(Index sequence, const QueryTokens& tokens, Index kv_head, KeyRange limit, const RowStates<T>& state) {
-    visit(sequence, tokens, kv_head, 0, tokens.count * group_, limit);
+  /// Of those rows to the keys in `limit`, into their places in `state`.
+  void attend(Index sequence, const QueryTokens& tokens, Index kv_head, Index first_row, Index last_row, KeyRange limit,
+              const RowStates<T>& state) {
+    visit(sequence, tokens, kv_head, first_row, last_row, limit);
     for (const Panel* panel = panels_; panel < panels_ + panel_count_; ++panel) store_panel(*panel, state);
   }
 

@@ -21,21 +21,29 @@ struct RowStates : SoftmaxState<T> {
   using SoftmaxState<T>::max;
   using SoftmaxState<T>::total;
   T* sums;
-  Index rows, width;
+  Index width;
 
   /// Elements in memory.
   static Index size(Index rows, Index width) { return rows * (width + 2); }
   RowStates(T* memory, Index row_count, Index row_width)
       : SoftmaxState<T>{memory + row_count * row_width, memory + row_count * (row_width + 1)},
         sums(memory),
-        rows(row_count),
         width(row_width) {}
 
-  /// No keys yet.
-  void clear() const {
-    std::fill_n(max, rows, -std::numeric_limits<T>::infinity());
-    std::fill_n(total, rows, T{0});
-    std::fill_n(sums, rows * width, T{0});
+  /// Those from row `first` on.
+  RowStates from(Index first) const {
+    RowStates rest = *this;
+    rest.max += first;
+    rest.total += first;
+    rest.sums += first * width;
+    return rest;
+  }
+
+  /// No keys yet, for the first `count` rows.
+  void clear(Index count) const {
+    std::fill_n(max, count, -std::numeric_limits<T>::infinity());
+    std::fill_n(total, count, T{0});
+    std::fill_n(sums, count * width, T{0});
   }
 };
 

@@ -112,13 +112,16 @@ class CallRunner {
     const Index piece = task / kv_heads_, kv_head = task % kv_heads_, sequence = plan_.sequence_of(piece);
     const QueryTokens tokens = tokens_of()(sequence);
     const KeyRange keys = CallPlan::keys_of(tokens, piece - plan_.first_piece(sequence));
-    const Index rows = tokens.count * group_;
-    if (is_streamed(rows)) {
+    const Index rows = tokens.count * group_, packed = rows - plan_.streamed_rows(rows);
+    const RowStates<T> states = state(piece, kv_head, rows);
+    if (packed > 0) {
+      Arena own = arena;
+      PackedAttention<T> attention(params_, source_, call_, choices_, plan_.largest_packed(), own);
+      attention.attend(sequence, tokens, kv_head, 0, packed, keys, states);
+    }
+    if (packed < rows) {
       StreamedAttention<T> attention(params_, source_, call_, choices_, plan_.largest_streamed(), arena);
-      attention.attend(sequence, tokens, kv_head, keys, state(piece, kv_head, rows));
-    } else {
-      PackedAttention<T> attention(params_, source_, call_, choices_, plan_.largest_packed(), arena);
-      attention.attend(sequence, tokens, kv_head, keys, state(piece, kv_head, rows));
+      attention.attend(sequence, tokens, kv_head, packed, rows, keys, states);
     }
   }
 

@@ -9,10 +9,10 @@
 
 namespace dca::detail {
 
-/// All query rows of one sequence and kv_head against some of its keys, as the tile loop drives it. Few rows cannot pay
-/// for packing: each key is read once, from storage, for all heads of the group and all queries, and so is each value.
-/// Keys that must be rotated, features that are not whole packets and storage without a reader pass through a tile of
-/// T.
+/// A few query rows of one sequence and kv_head against some of its keys, as the tile loop drives them. Few rows cannot
+/// pay for packing: each key is read once, from storage, for all heads of the group and all queries, and so is each
+/// value. Keys that must be rotated, features that are not whole packets and storage without a reader pass through a
+/// tile of T.
 ///
 /// A pass serves up to 4 rows, softmaxes run along the keys. The bits of a row depend on the queries of its own call
 /// and sequence, which decide what shares a pass, and on nothing of other sequences or threads.
@@ -43,32 +43,38 @@ class StreamedAttention {
     spare_ = arena.take<T>(head_dim_);
   }
 
-  /// Attention over the keys of a sequence and kv_head in `limit`, through all parts, into `state`.
-  void attend(Index sequence, const QueryTokens& tokens, Index kv_head, KeyRange limit, const RowStates<T>& state) {
+  /// Attention of rows [first_row, last_row) of a sequence and kv_head to the keys in `limit`, through all parts, into
+  /// their places in `state`.
+  void attend(Index sequence, const QueryTokens& tokens, Index kv_head, Index first_row, Index last_row, KeyRange limit,
+              const RowStates<T>& state) {
     sequence_ = sequence;
     tokens_ = tokens;
     kv_head_ = kv_head;
-    rows_ = tokens.count * group_;
-    state_ = &state;
-    state.clear();
-    visit_tiles(*this, params_.composition, limit);
+    for (first_row_ = first_row; first_row_ < last_row; first_row_ += rows_) {  // of one choice
+      const Index end = tokens.position + tokens.count, edge = choices_.edge_after(sequence, position_of(0));
+      rows_ = std::min(last_row, (std::min(edge, end) - tokens.position) * group_) - first_row_;
+      const RowStates<T> mine = state.from(first_row_);
+      state_ = &mine;
+      mine.clear(rows_);
+      visit_tiles(*this, params_.composition, limit);
+    }
   }
 
   /// Of the tile loop: queries take their places for a part; the keys that any of them sees.
   KeyRange begin_part(Index part, KeyRange limit) {
     KeyRange all{0, 0};
     for (Index row = 0; row < rows_; ++row) {
-      ranges_[row] = intersection(params_.composition.keys(part, tokens_.position + row / group_), limit);
+      ranges_[row] = intersection(params_.composition.keys(part, position_of(row)), limit);
       all = hull(all, ranges_[row]);
     }
     if (all.empty()) return all;
     const Index width = whole_packets<T>(head_dim_);
     for (Index row = 0; row < rows_; ++row) {
-      const Index token = row / group_;
+      const Index token = token_of(row);
       T* const place = queries_ + row * width;
-      place_query(params_, rotator_, params_.composition.query_position(part, tokens_.position + token),
-                  call_.query_access, call_.query_row(tokens_, token, kv_head_ * group_ + row % group_), head_dim_,
-                  spare_, place);
+      place_query(params_, rotator_, params_.composition.query_position(part, position_of(row)), call_.query_access,
+                  call_.query_row(tokens_, token, kv_head_ * group_ + (first_row_ + row) % group_), head_dim_, spare_,
+                  place);
       std::fill(place + head_dim_, place + width, T{0});
     }
     return all;
@@ -77,7 +83,7 @@ class StreamedAttention {
   /// Of the tile loop: the rows meet the keys that they see among those of a tile, or what they chose of them.
   void visit_tile(Index part, KeyRange tile, Index) {
     if (choices_.selects(part)) {
-      const BlockSet chosen = choices_.set(choices_.choice_of(sequence_, tokens_.position), kv_head_, tile);
+      const BlockSet chosen = choices_.set(choices_.choice_of(sequence_, position_of(0)), kv_head_, tile);
       for (KeyRange run = chosen.first_run(tile); !run.empty(); run = chosen.first_run(tile)) {
         visit_run(part, run);
         tile.first = run.last;
@@ -88,6 +94,9 @@ class StreamedAttention {
   }
 
  private:
+  Index token_of(Index row) const { return (first_row_ + row) / group_; }
+  Index position_of(Index row) const { return tokens_.position + token_of(row); }
+
   void visit_run(Index part, KeyRange tile) {
     tile_ = tile;
     if (!keys_are_direct()) decode_keys(part);
@@ -239,7 +248,7 @@ class StreamedAttention {
   T *keys_, *values_;  // of the tile, where they are not read from storage: [tile_keys][features in whole packets]
   T* spare_;           // a row on its way
   KeyRange tile_{0, 0};
-  Index sequence_ = 0, kv_head_ = 0, rows_ = 0;
+  Index sequence_ = 0, kv_head_ = 0, first_row_ = 0, rows_ = 0;
   QueryTokens tokens_{};
   const RowStates<T>* state_ = nullptr;
 };
