@@ -11,7 +11,7 @@ namespace dca::detail {
 struct PartFunctions {
   Index (*query_position)(const void* layout, Index i);
   Index (*key_position)(const void* layout, Index j);
-  KeyRange (*keys)(const void* layout, Index i);
+  void (*keys)(const void* layout, Index first, Index count, KeyRange* to);  // of queries [first, first + count)
 };
 
 template <ChunkPart Part>
@@ -22,7 +22,11 @@ inline constexpr PartFunctions part_functions{
     [](const void* layout, Index j) {
       return Part::key_position(*static_cast<const typename Part::Layout*>(layout), j);
     },
-    [](const void* layout, Index i) { return Part::keys(*static_cast<const typename Part::Layout*>(layout), i); }};
+    [](const void* layout, Index first, Index count, KeyRange* to) {
+      for (Index k = 0; k < count; ++k) {
+        to[k] = Part::keys(*static_cast<const typename Part::Layout*>(layout), first + k);
+      }
+    }};
 
 template <ChunkPart... Parts>
 inline constexpr PartFunctions functions_of_parts[] = {part_functions<Parts>...};
@@ -36,7 +40,15 @@ class Composition {
   Index query_position(Index part, Index i) const { return functions(part).query_position(layout_, i); }
   Index key_position(Index part, Index j) const { return functions(part).key_position(layout_, j); }
   /// The keys that the query at position i sees through a part.
-  KeyRange keys(Index part, Index i) const { return functions(part).keys(layout_, i); }
+  KeyRange keys(Index part, Index i) const {
+    KeyRange range;
+    keys(part, i, 1, &range);
+    return range;
+  }
+  /// Those of the queries at positions [first, first + count), one after the other.
+  void keys(Index part, Index first, Index count, KeyRange* to) const {
+    functions(part).keys(layout_, first, count, to);
+  }
 
  private:
   const PartFunctions& functions(Index part) const { return parts_[static_cast<std::size_t>(part)]; }

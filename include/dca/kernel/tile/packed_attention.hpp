@@ -168,17 +168,23 @@ class PackedAttention {
     KeyRange all{0, 0};
     for (Panel* panel = panels_; panel < panels_ + panel_count_; ++panel) {
       KeyRange* const lanes = ranges_ + panel->lane;
-      std::fill_n(lanes, panel->vectors * packet_size<T>, KeyRange{0, 0});
-      panel->seen = {0, 0};
-      panel->common = {0, std::numeric_limits<Index>::max()};
-      for (Index r = 0; r < panel->rows; ++r) {
-        const Index position = positions_.at(panel->first_row + r);
-        const bool same = r > 0 && position == positions_.at(panel->first_row + r - 1);
-        lanes[r] = same ? lanes[r - 1] : params_.composition.keys(part, position);
-        panel->seen = hull(panel->seen, lanes[r]);
-        panel->common = intersection(panel->common, lanes[r]);
+      const Index first = positions_.at(panel->first_row), last = positions_.at(panel->first_row + panel->rows - 1);
+      const Index tokens = last - first + 1;
+      params_.composition.keys(part, first, tokens, lanes);
+      KeyRange seen{0, 0}, common{0, std::numeric_limits<Index>::max()};
+      for (Index token = 0; token < tokens; ++token) {
+        seen = hull(seen, lanes[token]);
+        common = intersection(common, lanes[token]);
       }
-      all = hull(all, panel->seen);
+      panel->seen = seen;
+      panel->common = common;
+      all = hull(all, seen);
+      // From the last one on: a lane's token lies at its place or before.
+      if (group_ > 1) {
+        for (Index r = panel->rows - 1, head = panel->first_row % group_; r > 0; --r)
+          lanes[r] = lanes[(head + r) / group_];
+      }
+      std::fill(lanes + panel->rows, lanes + panel->vectors * packet_size<T>, KeyRange{0, 0});
     }
     return all;
   }
