@@ -1,20 +1,59 @@
-# dca_add_kernels(NAME [LIBRARIES...]): a static library of the library's kernels, compiled once for all that link it.
-function(dca_add_kernels name)
-  set(folder ${CMAKE_CURRENT_BINARY_DIR}/${name})
-  set(kernels_float "DCA_KERNELS(, float)")
-  set(kernels_double "DCA_KERNELS(, double)")
-  set(kernels_float_rows "DCA_ROW_KERNELS(, float, float)")
-  set(kernels_double_rows "DCA_ROW_KERNELS(, double, double)")
-  set(kernels_half_rows "DCA_HALF_ROW_KERNELS()")
-  set(kernels_small_rows "DCA_SMALL_ROW_KERNELS()")
-  set(sources "")
-  foreach(kernels float double float_rows double_rows half_rows small_rows)
-    file(GENERATE OUTPUT ${folder}/${kernels}.cpp CONTENT "#include <dca/kernel/explicit.hpp>\n${kernels_${kernels}};\n")
-    list(APPEND sources ${folder}/${kernels}.cpp)
-  endforeach()
-  add_library(${name} STATIC EXCLUDE_FROM_ALL ${sources})
-  target_link_libraries(${name} PUBLIC dca::dca ${ARGN})
-  target_compile_definitions(${name} INTERFACE DCA_EXTERN_KERNELS)
+# dca::kernels: the kernels, compiled once for several instruction sets. A call takes those for the processor at work.
+#
+# All that is compiled for an instruction set is joined into one object in which only its table of functions is visible:
+# templates and inline functions compiled for two of them have the same names, and a linker would keep any of them.
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
+  set(DCA_INSTRUCTION_SETS "sse2;avx2;avx512" CACHE STRING "Instruction sets of dca::kernels, from the lowest one on")
+else()
+  set(DCA_INSTRUCTION_SETS "baseline" CACHE STRING "Instruction sets of dca::kernels: what the compiler takes by default")
+endif()
+set(DCA_FLAGS_sse2 -march=x86-64 -mtune=generic)
+set(DCA_FLAGS_avx2 ${DCA_FLAGS_sse2} -mavx2 -mfma -mf16c)
+set(DCA_FLAGS_avx512 ${DCA_FLAGS_avx2} -mavx512f -mavx512dq -mavx512bw -mavx512vl)
+
+set(DCA_KERNEL_SOURCES ${PROJECT_SOURCE_DIR}/src/kernels)
+set(DCA_KERNEL_FOLDER ${PROJECT_BINARY_DIR}/kernels)
+set(DCA_KERNEL_OBJECTS)
+set(DCA_KERNEL_TABLE "")
+foreach(set IN LISTS DCA_INSTRUCTION_SETS)
+  add_library(dca_kernels_${set} OBJECT ${DCA_KERNEL_SOURCES}/float.cpp ${DCA_KERNEL_SOURCES}/double.cpp
+                                        ${DCA_KERNEL_SOURCES}/instruction_set.cpp)
+  target_link_libraries(dca_kernels_${set} PRIVATE dca::dca)
+  target_compile_definitions(dca_kernels_${set} PRIVATE DCA_KERNELS_OF=dca_kernels_${set})
   # GCC's AVX-512 intrinsics start from a register that is deliberately undefined, and warn wherever Eigen inlines them.
-  target_compile_options(${name} PRIVATE $<$<CXX_COMPILER_ID:GNU>:-Wno-uninitialized -Wno-maybe-uninitialized>)
-endfunction()
+  target_compile_options(
+    dca_kernels_${set}
+    PRIVATE ${DCA_FLAGS_${set}} -fno-lto $<$<CXX_COMPILER_ID:GNU>:-fno-gnu-unique
+            -Wno-uninitialized
+            -Wno-maybe-uninitialized>)
+  set_target_properties(
+    dca_kernels_${set}
+    PROPERTIES POSITION_INDEPENDENT_CODE ON
+               CXX_VISIBILITY_PRESET hidden
+               VISIBILITY_INLINES_HIDDEN ON)
+  set(joined ${DCA_KERNEL_FOLDER}/${set}_joined${CMAKE_CXX_OUTPUT_EXTENSION})
+  set(object ${DCA_KERNEL_FOLDER}/${set}${CMAKE_CXX_OUTPUT_EXTENSION})
+  add_custom_command(
+    OUTPUT ${object}
+    COMMAND ${CMAKE_COMMAND} -E make_directory ${DCA_KERNEL_FOLDER}
+    COMMAND ${CMAKE_LINKER} -r --force-group-allocation -o ${joined} $<TARGET_OBJECTS:dca_kernels_${set}>
+    COMMAND ${CMAKE_OBJCOPY} --keep-global-symbol=dca_kernels_${set} ${joined} ${object}
+    DEPENDS $<TARGET_OBJECTS:dca_kernels_${set}>
+    COMMENT "Hiding all but the table of the kernels for ${set}"
+    COMMAND_EXPAND_LISTS VERBATIM)
+  list(PREPEND DCA_KERNEL_OBJECTS ${object})
+  string(PREPEND DCA_KERNEL_TABLE "DCA_INSTRUCTION_SET(${set})\n")
+endforeach()
+file(GENERATE OUTPUT ${DCA_KERNEL_FOLDER}/instruction_sets.inc CONTENT "${DCA_KERNEL_TABLE}")
+
+add_library(dca_kernels ${DCA_KERNEL_SOURCES}/kernels.cpp ${DCA_KERNEL_OBJECTS})
+add_library(dca::kernels ALIAS dca_kernels)
+set_target_properties(
+  dca_kernels
+  PROPERTIES EXPORT_NAME kernels
+             POSITION_INDEPENDENT_CODE ON
+             CXX_VISIBILITY_PRESET hidden
+             VISIBILITY_INLINES_HIDDEN ON)
+target_include_directories(dca_kernels PRIVATE ${DCA_KERNEL_FOLDER})
+target_link_libraries(dca_kernels PUBLIC dca::dca)
+target_compile_definitions(dca_kernels INTERFACE DCA_COMPILED_KERNELS)

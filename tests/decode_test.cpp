@@ -1,4 +1,6 @@
 // Few queries on many keys: the streamed products, and the places where keys are cut.
+#include <dca/kernel/plan/call_plan.hpp>
+
 #include <cstring>
 
 #include "support/caches.hpp"
@@ -320,7 +322,7 @@ TEST_CASE("scratch of a long decode is at most 64 partial states a row, and a co
   const auto bytes = [&](Index kv_len, int threads) {
     return scratch(Inputs<float>({1, 1, kv_len, 8, 1, 2, 2}, random), threads);
   };
-  const std::size_t width = static_cast<std::size_t>(dca::detail::whole_packets<float>(2)) + 2;
+  const std::size_t width = static_cast<std::size_t>(dca::kernel_info().float_packet_size) + 2;
   const std::size_t states = 64 * 8 * (width * sizeof(float) + 8), one_piece = bytes(1000, 1);
   CHECK(bytes(64 * 1024, 1) <= one_piece + states);
   CHECK(bytes(300000, 1) <= one_piece + states);

@@ -1,4 +1,7 @@
 // The exponential, over its whole range, the scratch that a call takes, and how few rows are shared out.
+#include <dca/kernel/plan/row_tasks.hpp>
+#include <dca/packet/exponential.hpp>
+
 #include <atomic>
 #include <bit>
 #include <cmath>

@@ -1,5 +1,7 @@
 // The two products alone, as the tile loop calls them. With operands in the first-level cache they should run near the
 // peak; where a compiler unrolls badly or spills, this is where it shows.
+#include <dca/kernel/machine/product.hpp>
+
 #include "problem.hpp"
 
 namespace dca::bench {

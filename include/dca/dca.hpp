@@ -6,7 +6,7 @@
 #include "dca/attention/merge.hpp"
 #include "dca/attention/options.hpp"
 #include "dca/device/scratch.hpp"
-#include "dca/kernel/machine/kernel_info.hpp"
+#include "dca/kernel/kernel_info.hpp"
 #include "dca/kv/cache.hpp"
 #include "dca/kv/dense.hpp"
 #include "dca/kv/paged.hpp"

@@ -27,15 +27,19 @@ void run_paths(const GoldenCase& golden, GoldenReport& report) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc != 2) {
-    std::cerr << "usage: " << argv[0] << " FOLDER\n";
+  if (argc != 2 && argc != 3) {
+    std::cerr << "usage: " << argv[0] << " FOLDER [INSTRUCTION_SET]\n";
     return 2;
   }
-  const dca::KernelInfo info = dca::kernel_info();
-  std::cout << info.instruction_set << ", " << info.float_packet_size << " floats a packet, read directly: float"
-            << (info.reads_half ? " half" : "") << (info.reads_bfloat16 ? " bfloat16" : "")
-            << (info.reads_int8 ? " int8" : "") << (info.reads_int4 ? " int4" : "") << '\n';
   try {
+    const dca::KernelInfo info = dca::kernel_info();
+    std::cout << info.instruction_set << ", " << info.float_packet_size << " floats a packet, read directly: float"
+              << (info.reads_half ? " half" : "") << (info.reads_bfloat16 ? " bfloat16" : "")
+              << (info.reads_int8 ? " int8" : "") << (info.reads_int4 ? " int4" : "") << '\n';
+    if (argc == 3 && std::string(argv[2]) != info.instruction_set) {
+      std::cerr << "expected kernels for " << argv[2] << '\n';
+      return 1;
+    }
     GoldenReport report(std::cout);
     for (const GoldenParameters& parameters : read_golden_table(argv[1])) {
       const GoldenCase golden = read_golden_case(argv[1], parameters);

@@ -6,8 +6,8 @@ import unittest
 
 INCLUDE = pathlib.Path(__file__).resolve().parents[2] / "include" / "dca"
 # From the lowest folder to the highest; "." is dca.hpp.
-ORDER = ("tensor", "positions", "parts", "device", "packet", "rope", "kv", "kernel/plan", "kernel/machine", "kernel/tile",
-         "kernel", "attention", ".")
+ORDER = ("tensor", "instruction_set", "positions", "parts", "device", "packet", "rope", "kv", "kernel/plan", "kernel/call",
+         "kernel/machine", "kernel/tile", "kernel", "attention", ".")
 
 
 def includes():

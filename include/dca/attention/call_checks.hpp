@@ -1,8 +1,8 @@
 // What can be wrong with the arguments of a call, whatever their types.
 #pragma once
 
+#include "dca/kernel/call/logit_scales.hpp"
 #include "dca/kernel/plan/query_tokens.hpp"
-#include "dca/kernel/tile/logit_scales.hpp"
 #include "dca/kv/ragged.hpp"
 #include "dca/tensor/checks.hpp"
 

@@ -3,8 +3,7 @@
 
 #include "dca/attention/call_checks.hpp"
 #include "dca/attention/options.hpp"
-#include "dca/kernel/explicit.hpp"
-#include "dca/kernel/tile/logit_scales.hpp"
+#include "dca/kernel/kernels.hpp"
 #include "dca/kv/cache.hpp"
 #include "dca/kv/dense.hpp"
 #include "dca/kv/paged_cache.hpp"

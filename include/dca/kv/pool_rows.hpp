@@ -14,8 +14,8 @@ class PoolRows {
  public:
   PoolRows() = default;
   /// Without memory yet. Throws std::invalid_argument where the bytes overflow.
-  PoolRows(Index kv_heads, Index blocks, Index block_size, Index features)
-      : kv_heads_(kv_heads),
+  PoolRows(Index head_count, Index blocks, Index block_size, Index features)
+      : kv_heads_(head_count),
         blocks_(blocks),
         block_size_(block_size),
         block_sides_(ceil_div(block_size, SideOf<E>::tokens)),

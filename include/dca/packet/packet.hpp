@@ -9,6 +9,7 @@
 #include <type_traits>
 #include <utility>
 
+#include "dca/instruction_set/one_for_all_files.hpp"
 #include "dca/tensor/index.hpp"
 
 namespace dca {
@@ -62,6 +63,15 @@ EIGEN_ALWAYS_INLINE void unroll_by_4(Index end, F&& f) {
     unroll<4>([&](int step) { f(k + step * Step); });
   }
   for (; k < end; k += Step) f(k);
+}
+
+/// x, of which the compiler then knows nothing.
+template <class X>
+EIGEN_ALWAYS_INLINE X unknown(X x) {
+#if defined(__GNUC__)
+  asm volatile("" : "+r"(x));
+#endif
+  return x;
 }
 
 enum class Access { read, write };

@@ -5,14 +5,10 @@
 #include <cstdint>
 #include <utility>
 
-#include "dca/packet/rotation.hpp"
 #include "dca/rope/frequencies.hpp"
+#include "dca/rope/turns.hpp"
 
 namespace dca {
-
-/// Which features turn together: half: m with m + rotary_dim / 2 (Hugging Face weights); interleaved: 2m with 2m + 1
-/// (GGUF Llama weights).
-enum class RopePairing { half, interleaved };
 
 /// Turns the leading rotary_dim features of queries and keys; the others pass through. Fixed once made.
 ///
@@ -114,7 +110,7 @@ class RotaryAngles {
     const Magnitude magnitude = backwards ? -static_cast<Magnitude>(position) : static_cast<Magnitude>(position);
     const detail::Turn rest = turn_without(1, magnitude);
     if constexpr (sizeof(T) > sizeof(float)) write_angles(magnitude, angle_);
-    detail::add_turns(angle_, rest, digit_turn(magnitude, 0), cosine, sine);
+    detail::sum_of_turns(angle_, rest, digit_turn(magnitude, 0), cosine, sine);
     if (!backwards) return;
     for (Index m = 0; m < rope_.pairs(); ++m) sine[m] = -sine[m];
   }
@@ -140,7 +136,7 @@ class RotaryAngles {
       } else {
         const detail::Turn rest = turn_without(count + 1, position);
         write_angles(place, turn);
-        detail::add_turns(turn, rest, digit_turn(position, count), turn + padded, turn + 2 * padded);
+        detail::sum_of_turns(turn, rest, digit_turn(position, count), turn + padded, turn + 2 * padded);
       }
     }
     return {turn, padded};

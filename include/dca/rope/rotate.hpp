@@ -35,11 +35,7 @@ void rotate_rows(const RotaryEmbedding& rope, std::span<const Index> positions, 
     for (Index batch = 0; batch < x.shape[0]; ++batch) {
       for (Index head = 0; head < x.shape[2]; ++head) {
         T* const features = x.data + batch * x.strides[0] + row * x.strides[1] + head * x.strides[2];
-        if (rope.pairing() == RopePairing::half) {
-          turn_pairs<1, 1>(features, pairs, cosine.data(), sine.data(), features, pairs, pairs);
-        } else {
-          turn_pairs<2, 2>(features, 1, cosine.data(), sine.data(), features, 1, pairs);
-        }
+        turn_in_place(rope.pairing(), features, pairs, cosine.data(), sine.data());
       }
     }
   }

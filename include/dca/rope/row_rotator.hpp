@@ -26,11 +26,7 @@ class RowRotator {
       position_ = position;
       known_ = true;
     }
-    if (rope_.pairing() == RopePairing::half) {
-      turn_pairs<1, 1>(x, pairs_, cosine_, sine_, y, pairs_, pairs_);
-    } else {
-      turn_pairs<2, 1>(x, 1, cosine_, sine_, y, pairs_, pairs_);
-    }
+    turn_row(rope_.pairing(), x, pairs_, cosine_, sine_, y);
     for (Index d = 2 * pairs_; d < features; ++d) y[d] = static_cast<T>(x[d]);
   }
 

@@ -1,6 +1,7 @@
 // Chooses key blocks for queries that share a choice: estimates from block summaries, then the policy's choice.
 #pragma once
 
+#include "dca/kernel/call/selection_ref.hpp"
 #include "dca/kernel/machine/online_softmax.hpp"
 #include "dca/kernel/plan/choices.hpp"
 #include "dca/kernel/tile/pack.hpp"
@@ -44,33 +45,6 @@ void add_importance(T* scores, Index count, int vectors, const T* weight, Ranked
     blocks[b].importance += ei::predux(sum);
   }
 }
-
-/// A policy by reference, whatever its type: one of the two functions is null.
-template <class T>
-struct SelectionRef {
-  const void* selection;
-  Index block_size, queries;
-  double optimism = 0;
-  void (*choose)(const void* selection, const QueryBlock&, BlockSet&) = nullptr;
-  void (*choose_ranked)(const void* selection, const QueryBlock&, std::span<RankedBlock<T>>, BlockSet&) = nullptr;
-
-  /// The policy must outlive it.
-  template <class Selection>
-  explicit SelectionRef(const Selection& policy)
-      : selection(std::addressof(policy)), block_size(policy.block_size()), queries(policy.queries()) {
-    if constexpr (RankSelection<Selection, T>) {
-      optimism = policy.optimism();
-      choose_ranked = [](const void* place, const QueryBlock& query, std::span<RankedBlock<T>> blocks, BlockSet& set) {
-        static_cast<const Selection*>(place)->choose(query, blocks, set);
-      };
-    } else {
-      choose = [](const void* place, const QueryBlock& query, BlockSet& set) {
-        static_cast<const Selection*>(place)->choose(query, set);
-      };
-    }
-  }
-  bool ranks() const { return choose_ranked != nullptr; }
-};
 
 /// Makes choices, one at a time; what a thread needs for it.
 ///

@@ -1,10 +1,10 @@
 // From the caller's memory to what the products read: converted to the kernel's scalar, rotated, laid out.
 #pragma once
 
+#include "dca/kernel/call/attention_call.hpp"
+#include "dca/kernel/call/source_ref.hpp"
 #include "dca/kernel/machine/product.hpp"
-#include "dca/kernel/tile/attention_call.hpp"
-#include "dca/kernel/tile/logit_scales.hpp"
-#include "dca/kernel/tile/source_ref.hpp"
+#include "dca/kernel/machine/row_tables.hpp"
 #include "dca/packet/transpose.hpp"
 #include "dca/rope/row_rotator.hpp"
 

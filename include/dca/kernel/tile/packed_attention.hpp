@@ -5,6 +5,7 @@
 #include "dca/kernel/plan/panels.hpp"
 #include "dca/kernel/tile/pack.hpp"
 #include "dca/kernel/tile/visit_tiles.hpp"
+#include "dca/kernel/tile/write_row.hpp"
 
 namespace dca::detail {
 
@@ -265,7 +266,7 @@ class PackedAttention {
     // Needed only for a row whose total is 0.
     const bool visits = state_.total[lane] == T{0} &&
                         visits_keys(params_.composition, choices_, sequence_, kv_head_, positions_.at(row));
-    call_.write_row(tokens_, row / group_, head_of(row), sums, state_[lane], visits);
+    detail::write_row(call_, tokens_, row / group_, head_of(row), sums, state_[lane], visits);
   }
 
   Index head_of(Index row) const { return kv_head_ * group_ + row % group_; }

@@ -2,9 +2,10 @@
 #pragma once
 
 #include "dca/kernel/machine/online_softmax.hpp"
-#include "dca/kernel/machine/streamed_product.hpp"
+#include "dca/kernel/machine/row_tables.hpp"
 #include "dca/kernel/plan/choices.hpp"
 #include "dca/kernel/tile/pack.hpp"
+#include "dca/kernel/tile/row_states.hpp"
 #include "dca/kernel/tile/visit_tiles.hpp"
 
 namespace dca::detail {
@@ -211,7 +212,7 @@ class StreamedAttention {
   /// Logits of `keys`, from the start of scores_.
   void score(Index row, Index rows, KeyRange keys) {
     const Index width = whole_packets<T>(head_dim_);
-    const auto& functions = keys_are_direct() ? *source_.score : score_functions<T, T>;
+    const auto& functions = keys_are_direct() ? *source_.score : score_table<T, T>;
     const ScoreRows<T> score_keys = functions[static_cast<std::size_t>(rows - 1)];
     for_each_stream(keys, keys_are_direct() ? nullptr : keys_, width, source_.key.side_tokens, keys_in_storage(),
                     [&](const RowStream& stream, Index first) {
@@ -225,7 +226,7 @@ class StreamedAttention {
   void weigh(Index row, Index rows, KeyRange keys, Index origin) {
     if (keys.empty()) return;
     const Index width = state_->width;
-    const auto& functions = values_are_direct() ? *source_.add : add_functions<T, T>;
+    const auto& functions = values_are_direct() ? *source_.add : add_table<T, T>;
     const AddValues<T> add = functions[static_cast<std::size_t>(rows - 1)];
     for_each_stream(keys, values_are_direct() ? nullptr : values_, width, source_.value.side_tokens,
                     values_in_storage(), [&](const RowStream& stream, Index first) {

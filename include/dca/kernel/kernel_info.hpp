@@ -1,29 +1,17 @@
-// What this translation unit was compiled for.
+// What kernels are compiled for.
 #pragma once
 
+#include "dca/instruction_set/kernels.hpp"
 #include "dca/kv/small_integers.hpp"
 
 namespace dca {
+#if defined(DCA_COMPILED_KERNELS)
 
-/// Rows and columns of a register tile, in elements.
-struct TileShape {
-  int rows = 0;
-  int columns = 0;
-};
+/// The instruction set, packet sizes and register tiles of the kernels of dca::kernels that this processor uses. Throws
+/// std::invalid_argument where DCA_INSTRUCTION_SET names others.
+inline KernelInfo kernel_info() { return detail::kernels().info; }
 
-/// instruction_set is that of Eigen's packets; packet sizes are in elements. reads_*: whether float calls multiply rows
-/// of a storage from where they lie; otherwise they are decoded first.
-struct KernelInfo {
-  const char* instruction_set = "";
-  int float_packet_size = 0;
-  int double_packet_size = 0;
-  TileShape float_register_tile{};
-  TileShape double_register_tile{};
-  bool reads_half = false;
-  bool reads_bfloat16 = false;
-  bool reads_int8 = false;
-  bool reads_int4 = false;
-};
+#else
 
 /// The instruction set, packet sizes and register tiles of the kernels of this translation unit: each may be compiled
 /// for another one, hence the internal linkage. "none" here means that no -march was given or Eigen was told not to.
@@ -59,4 +47,5 @@ struct KernelInfo {
   };
 }
 
+#endif
 }  // namespace dca

@@ -1,9 +1,7 @@
 // A source of keys and values by reference, whatever its type.
 #pragma once
 
-#include "dca/kernel/machine/row_access.hpp"
-#include "dca/kernel/plan/key_ranges.hpp"
-#include "dca/kv/key_value_source.hpp"
+#include "dca/kernel/call/row_functions.hpp"
 
 namespace dca::detail {
 
@@ -24,12 +22,10 @@ class SourceRef {
     using Key = typename Source::Key;
     using Value = typename Source::Value;
     // Keys that are not placed are not multiplied from where they lie.
-    if constexpr (has_placed_keys<Source> && LoadsPackets<T, Key>) {
-      if (head_dim % packet_size<T> == 0) score = &score_functions<T, Key>;
+    if constexpr (has_placed_keys<Source>) {
+      if (head_dim % packet_features<T>() == 0) score = score_functions<T, Key>();
     }
-    if constexpr (LoadsPackets<T, Value>) {
-      if (v_head_dim % packet_size<T> == 0) add = &add_functions<T, Value>;
-    }
+    if (v_head_dim % packet_features<T>() == 0) add = add_functions<T, Value>();
     keys_ = [](const void* place, Index sequence, Index kv_head, Index first) {
       return ByteRows(static_cast<const Source*>(place)->keys(sequence, kv_head, first));
     };

@@ -146,7 +146,7 @@ class CallRunner {
         const RowSoftmax<T> softmax = merge_states<T>(pieces, row, piece, sums);
         const bool visits = softmax.total == T{0} && visits_keys(params_.composition, choices_, sequence, kv_head,
                                                                  tokens.position + row / group_);
-        call_.write_row(tokens, row / group_, kv_head * group_ + row % group_, sums, softmax, visits);
+        write_row(call_, tokens, row / group_, kv_head * group_ + row % group_, sums, softmax, visits);
       }
     });
   }
@@ -165,18 +165,18 @@ class CallRunner {
   T* states_ = nullptr;
 };
 
-/// Attention of a call whose arguments are checked. Not inline: a program can compile it once, see explicit.hpp.
+/// Attention of a call whose arguments are checked.
 template <class T>
-void run_call(const DeviceRef& device, const AttentionParams& params, const SourceRef<T>& source,
-              const AttentionCall<T>& call, Workspace* workspace) {
+void attend(const DeviceRef& device, const AttentionParams& params, const SourceRef<T>& source,
+            const AttentionCall<T>& call, Workspace* workspace) {
   CallRunner<T>(device, params, source, call, nullptr).run(workspace, nullptr);
 }
 
 /// Likewise, where queries choose among the keys of a part.
 template <class T>
-void run_selecting_call(const DeviceRef& device, const AttentionParams& params, const SourceRef<T>& source,
-                        const AttentionCall<T>& call, Workspace* workspace, const SelectionRef<T>& selection,
-                        Index part, std::vector<ChosenBlocks>* chosen) {
+void attend_selected(const DeviceRef& device, const AttentionParams& params, const SourceRef<T>& source,
+                     const AttentionCall<T>& call, Workspace* workspace, const SelectionRef<T>& selection, Index part,
+                     std::vector<ChosenBlocks>* chosen) {
   PolicyPhase<T> choice(params, part, source, call, selection);
   CallRunner<T>(device, params, source, call, &choice).run(workspace, chosen);
 }
