@@ -11,6 +11,10 @@ set(DCA_FLAGS_sse2 -march=x86-64 -mtune=generic)
 set(DCA_FLAGS_avx2 ${DCA_FLAGS_sse2} -mavx2 -mfma -mf16c)
 set(DCA_FLAGS_avx512 ${DCA_FLAGS_avx2} -mavx512f -mavx512dq -mavx512bw -mavx512vl)
 
+# Not lld, which clang's toolchain brings: before its version 19 it cannot merge groups of sections.
+find_program(DCA_LD NAMES ld.bfd ld REQUIRED)
+find_program(DCA_OBJCOPY NAMES objcopy llvm-objcopy REQUIRED)
+
 set(DCA_KERNEL_SOURCES ${PROJECT_SOURCE_DIR}/src/kernels)
 set(DCA_KERNEL_FOLDER ${PROJECT_BINARY_DIR}/kernels)
 set(DCA_KERNEL_OBJECTS)
@@ -36,8 +40,8 @@ foreach(set IN LISTS DCA_INSTRUCTION_SETS)
   add_custom_command(
     OUTPUT ${object}
     COMMAND ${CMAKE_COMMAND} -E make_directory ${DCA_KERNEL_FOLDER}
-    COMMAND ${CMAKE_LINKER} -r --force-group-allocation -o ${joined} $<TARGET_OBJECTS:dca_kernels_${set}>
-    COMMAND ${CMAKE_OBJCOPY} --keep-global-symbol=dca_kernels_${set} ${joined} ${object}
+    COMMAND ${DCA_LD} -r --force-group-allocation -o ${joined} $<TARGET_OBJECTS:dca_kernels_${set}>
+    COMMAND ${DCA_OBJCOPY} --keep-global-symbol=dca_kernels_${set} ${joined} ${object}
     DEPENDS $<TARGET_OBJECTS:dca_kernels_${set}>
     COMMENT "Hiding all but the table of the kernels for ${set}"
     COMMAND_EXPAND_LISTS VERBATIM)
