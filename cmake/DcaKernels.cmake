@@ -3,10 +3,13 @@
 # All that is compiled for an instruction set is joined into one object in which only its table of functions is visible:
 # templates and inline functions compiled for two of them have the same names, and a linker would keep any of them.
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
-  set(DCA_INSTRUCTION_SETS "sse2;avx2;avx512" CACHE STRING "Instruction sets of dca::kernels, from the lowest one on")
+  set(DCA_INSTRUCTION_SETS "sse2;avx2;avx512" CACHE STRING
+      "Instruction sets of dca::kernels, from the lowest one on; or native, that of this machine alone")
 else()
-  set(DCA_INSTRUCTION_SETS "baseline" CACHE STRING "Instruction sets of dca::kernels: what the compiler takes by default")
+  set(DCA_INSTRUCTION_SETS "baseline" CACHE STRING
+      "Instruction set of dca::kernels: baseline, the compiler's default, or native, that of this machine")
 endif()
+set(DCA_FLAGS_native $<TARGET_PROPERTY:dca_native,INTERFACE_COMPILE_OPTIONS>)
 set(DCA_FLAGS_sse2 -march=x86-64 -mtune=generic)
 set(DCA_FLAGS_avx2 ${DCA_FLAGS_sse2} -mavx2 -mfma -mf16c)
 set(DCA_FLAGS_avx512 ${DCA_FLAGS_avx2} -mavx512f -mavx512dq -mavx512bw -mavx512vl)
@@ -22,7 +25,7 @@ set(DCA_KERNEL_TABLE "")
 foreach(set IN LISTS DCA_INSTRUCTION_SETS)
   add_library(dca_kernels_${set} OBJECT ${DCA_KERNEL_SOURCES}/float.cpp ${DCA_KERNEL_SOURCES}/double.cpp
                                         ${DCA_KERNEL_SOURCES}/instruction_set.cpp)
-  target_link_libraries(dca_kernels_${set} PRIVATE dca::dca)
+  target_link_libraries(dca_kernels_${set} PRIVATE dca::dca $<TARGET_NAME_IF_EXISTS:dca_warnings>)
   target_compile_definitions(dca_kernels_${set} PRIVATE DCA_KERNELS_OF=dca_kernels_${set})
   # GCC's AVX-512 intrinsics start from a register that is deliberately undefined, and warn wherever Eigen inlines them.
   target_compile_options(

@@ -1,9 +1,7 @@
 // Chooses the kernels for the processor at work.
 #include <dca/instruction_set/kernels.hpp>
 
-#include <algorithm>
 #include <cstdlib>
-#include <iterator>
 #include <string>
 #include <string_view>
 
@@ -63,9 +61,10 @@ const Kernels& choose() {
     fail("DCA_INSTRUCTION_SET", asked,
          Text("must be one that the processor and the library have: ") + possible.c_str());
   }
-  return *std::find_if(std::begin(instruction_sets), std::end(instruction_sets), [](const InstructionSet& set) {
-            return processor_has(set.name);
-          })->kernels;
+  for (const auto& [name, kernels] : instruction_sets) {
+    if (processor_has(name)) return *kernels;
+  }
+  fail("dca::kernels", "no instruction set of this processor", "build it with sse2 in DCA_INSTRUCTION_SETS");
 }
 
 }  // namespace
