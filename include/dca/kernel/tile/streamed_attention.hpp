@@ -102,9 +102,11 @@ class StreamedAttention {
     tile_ = tile;
     if (!keys_are_direct()) decode_keys(part);
     if (!values_are_direct()) decode_values();
-    // Passes over the tile are of about as many rows each: one of a single row costs most of a full one.
+    // Where rows are converted on their way, a pass of a single row costs most of a full one: passes are of about as
+    // many rows each. Otherwise full passes, and a smaller last one, are the faster.
+    const bool converts = keys_are_direct() && source_.key.decode != nullptr;
     for (Index passes = ceil_div(rows_, rows_per_pass), row = 0; passes > 0; --passes) {
-      const Index rows = ceil_div(rows_ - row, passes);
+      const Index rows = converts ? ceil_div(rows_ - row, passes) : std::min<Index>(rows_per_pass, rows_ - row);
       visit(row, rows);
       row += rows;
     }
