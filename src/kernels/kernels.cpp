@@ -1,5 +1,5 @@
 // Chooses the kernels for the processor at work.
-#include <dca/instruction_set/kernels.hpp>
+#include <dca/instruction_set/kernel_table.hpp>
 
 #include <cstdlib>
 #include <string>

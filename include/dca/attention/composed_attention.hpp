@@ -96,10 +96,10 @@ class ComposedAttention {
                                          {softmax_scale(q.shape[3]), config_.rope.attention_factor()},
                                          softcap_};
     if constexpr (std::is_same_v<Selection, AllChunks>) {
-      detail::run_call(device, params, keys, call, options.workspace);
+      detail::attend(device, params, keys, call, options.workspace);
     } else {
-      detail::run_selecting_call(device, params, keys, call, options.workspace, detail::SelectionRef<T>(selection),
-                                 selectable_part, options.chosen);
+      detail::attend_selected(device, params, keys, call, options.workspace, detail::SelectionRef<T>(selection),
+                              selectable_part, options.chosen);
     }
   }
 

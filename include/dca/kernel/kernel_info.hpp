@@ -1,7 +1,7 @@
 // What kernels are compiled for.
 #pragma once
 
-#include "dca/instruction_set/kernels.hpp"
+#include "dca/instruction_set/kernel_table.hpp"
 #include "dca/kv/small_integers.hpp"
 
 namespace dca {

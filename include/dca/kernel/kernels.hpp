@@ -42,21 +42,25 @@ const ByRows<AddValues<T>>* add_functions() {
 
 template <class T, class O>
 WriteRow<T> write_function() {
-  return kernels_of<T>().write[storage_index<O>];
+  if constexpr (is_known_number<O>) {
+    return kernels_of<T>().write[storage_index<O>];
+  } else {
+    return write_of<T, O>();
+  }
 }
 
 /// Attention of a call whose arguments are checked.
 template <class T>
-void run_call(const DeviceRef& device, const AttentionParams& params, const SourceRef<T>& source,
-              const AttentionCall<T>& call, Workspace* workspace) {
+void attend(const DeviceRef& device, const AttentionParams& params, const SourceRef<T>& source,
+            const AttentionCall<T>& call, Workspace* workspace) {
   kernels_of<T>().attend(device, params, source, call, workspace);
 }
 
 /// Likewise, where queries choose among the keys of a part.
 template <class T>
-void run_selecting_call(const DeviceRef& device, const AttentionParams& params, const SourceRef<T>& source,
-                        const AttentionCall<T>& call, Workspace* workspace, const SelectionRef<T>& selection,
-                        Index part, std::vector<ChosenBlocks>* chosen) {
+void attend_selected(const DeviceRef& device, const AttentionParams& params, const SourceRef<T>& source,
+                     const AttentionCall<T>& call, Workspace* workspace, const SelectionRef<T>& selection, Index part,
+                     std::vector<ChosenBlocks>* chosen) {
   kernels_of<T>().attend_selected(device, params, source, call, workspace, selection, part, chosen);
 }
 
@@ -85,19 +89,6 @@ const ByRows<AddValues<T>>* add_functions() {
 template <class T, class O>
 WriteRow<T> write_function() {
   return write_of<T, O>();
-}
-
-template <class T>
-void run_call(const DeviceRef& device, const AttentionParams& params, const SourceRef<T>& source,
-              const AttentionCall<T>& call, Workspace* workspace) {
-  attend(device, params, source, call, workspace);
-}
-
-template <class T>
-void run_selecting_call(const DeviceRef& device, const AttentionParams& params, const SourceRef<T>& source,
-                        const AttentionCall<T>& call, Workspace* workspace, const SelectionRef<T>& selection,
-                        Index part, std::vector<ChosenBlocks>* chosen) {
-  attend_selected(device, params, source, call, workspace, selection, part, chosen);
 }
 
 #endif

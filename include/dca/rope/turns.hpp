@@ -1,7 +1,7 @@
 // Rotation of rows by this file's instruction set, or by the compiled kernels'.
 #pragma once
 
-#include "dca/instruction_set/kernels.hpp"
+#include "dca/instruction_set/kernel_table.hpp"
 #include "dca/packet/rotation.hpp"
 
 namespace dca {
@@ -26,28 +26,27 @@ void sum_of_turns(const double* angle, const Turn& a, const Turn& b, T* cosine, 
 template <class T, class X>
 void turn_row(RopePairing pairing, const X* x, Index pairs, const T* cosine, const T* sine, T* y) {
 #if defined(DCA_COMPILED_KERNELS)
-  kernels_of<T>().turn[storage_index<X>](pairing, x, pairs, cosine, sine, y);
-#else
+  if constexpr (is_known_number<X>) return kernels_of<T>().turn[storage_index<X>](pairing, x, pairs, cosine, sine, y);
+#endif
   if (pairing == RopePairing::half) {
     turn_pairs<1, 1>(x, pairs, cosine, sine, y, pairs, pairs);
   } else {
     turn_pairs<2, 1>(x, 1, cosine, sine, y, pairs, pairs);
   }
-#endif
 }
 
 /// Those of x in their places.
 template <class T, class X>
 void turn_in_place(RopePairing pairing, X* x, Index pairs, const T* cosine, const T* sine) {
 #if defined(DCA_COMPILED_KERNELS)
-  kernels_of<T>().turn_in_place[storage_index<X>](pairing, x, pairs, cosine, sine);
-#else
+  if constexpr (is_known_number<X>)
+    return kernels_of<T>().turn_in_place[storage_index<X>](pairing, x, pairs, cosine, sine);
+#endif
   if (pairing == RopePairing::half) {
     turn_pairs<1, 1>(x, pairs, cosine, sine, x, pairs, pairs);
   } else {
     turn_pairs<2, 2>(x, 1, cosine, sine, x, 1, pairs);
   }
-#endif
 }
 
 }  // namespace detail

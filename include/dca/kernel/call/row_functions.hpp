@@ -1,7 +1,7 @@
 // What kernels do with rows of a storage, as values: one table for each scalar and storage.
 #pragma once
 
-#include "dca/instruction_set/kernels.hpp"
+#include "dca/instruction_set/kernel_table.hpp"
 #include "dca/kernel/call/byte_rows.hpp"
 
 namespace dca::detail {
@@ -30,7 +30,7 @@ const ByRows<AddValues<T>>* add_functions();
 template <class T, class E>
 WriteRow<T> write_function();
 
-/// Decodes by this file's own code.
+/// By this file's own code.
 template <class T, class E>
 constexpr DecodeRow<T> decode_of() {
   if constexpr (std::is_same_v<T, E>) {
@@ -41,6 +41,13 @@ constexpr DecodeRow<T> decode_of() {
       decode_row<E>({data, reinterpret_cast<const StorageSide<E>*>(row.side)}, features, place);
     };
   }
+}
+
+template <class T, class O>
+constexpr WriteRow<T> write_of() {
+  return [](const T* sums, T weight, Index features, std::byte* row) {
+    write_scaled(sums, weight, features, reinterpret_cast<O*>(row));
+  };
 }
 
 template <class T, class E>

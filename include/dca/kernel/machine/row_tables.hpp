@@ -29,13 +29,6 @@ constexpr const ByRows<AddValues<T>>* add_table_of() {
   return nullptr;
 }
 
-template <class T, class O>
-constexpr WriteRow<T> write_of() {
-  return [](const T* sums, T weight, Index features, std::byte* row) {
-    write_scaled(sums, weight, features, reinterpret_cast<O*>(row));
-  };
-}
-
 /// A row of `features` as numbers of T: as it lies, or decoded into `place`.
 template <class T>
 EIGEN_ALWAYS_INLINE const T* plain_row(const RowAccess<T>& access, ByteRow row, Index features, T* place) {

@@ -46,14 +46,6 @@ inline constexpr Index most_streamed_rows = 24;
 /// Whether so many rows of a sequence and kv_head all meet their keys through streamed products.
 constexpr bool is_streamed(Index rows) { return rows <= most_streamed_rows; }
 
-/// How many of so many rows, the last ones, do: all, or those too few for a packet of `lanes` of their own. One of 16
-/// takes longer than streaming 8 rows, one of 8 no longer than streaming any.
-constexpr Index streamed_rows(Index rows, Index lanes) {
-  if (is_streamed(rows)) return rows;
-  const Index rest = rows % lanes;
-  return rest <= lanes - 8 ? rest : 0;
-}
-
 /// Rows of a sequence and kv_head up to which a task is a piece of the keys and not a run of rows, of which there
 /// would be too few for the threads.
 inline constexpr Index most_split_rows = 64;

@@ -112,7 +112,7 @@ class CallRunner {
     const Index piece = task / kv_heads_, kv_head = task % kv_heads_, sequence = plan_.sequence_of(piece);
     const QueryTokens tokens = tokens_of()(sequence);
     const KeyRange keys = CallPlan::keys_of(tokens, piece - plan_.first_piece(sequence));
-    const Index rows = tokens.count * group_, packed = rows - plan_.streamed_rows(rows);
+    const Index rows = tokens.count * group_, packed = rows - plan_.streamed_of(rows);
     const RowStates<T> states = state(piece, kv_head, rows);
     if (packed > 0) {
       Arena own = arena;

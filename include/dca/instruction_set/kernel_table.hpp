@@ -90,6 +90,10 @@ template <>
 inline constexpr int storage_index<Int4> = 5;
 inline constexpr int number_count = 4, storage_count = 6;
 
+/// Whether X is one of the numbers that the tables know. Others are read and written by the file that has them.
+template <class X>
+inline constexpr bool is_known_number = storage_index<X> >= 0 && storage_index<X> < number_count;
+
 /// What a program calls of kernels whose arithmetic is in T. Null where a storage or number needs nothing, or has no
 /// way.
 template <class T>
