@@ -39,6 +39,12 @@ constexpr ScalarKernels<T> scalar_kernels() {
   table.attend = attend<T>;
   table.attend_selected = attend_selected<T>;
   table.add_turns = sum_of_turns<T>;
+  table.merge_row = merge_row<T>;
+  table.summary = {
+      [](const T* row, Index features, T* to) { KeySummary<T>(to, features).add(row); },
+      [](const float* x, Index count, Index features, T* to) { KeySummary<T>(to, features).add(x, count); },
+      [](const double* x, Index count, Index features, T* to) { KeySummary<T>(to, features).add(x, count); },
+      [](Index count, Index features, T* to) { KeySummary<T>(to, features).finish(count); }};
   return table;
 }
 

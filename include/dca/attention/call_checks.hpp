@@ -2,8 +2,9 @@
 #pragma once
 
 #include "dca/kernel/call/logit_scales.hpp"
+#include "dca/kernel/call/selection_ref.hpp"
 #include "dca/kernel/plan/query_tokens.hpp"
-#include "dca/kv/ragged.hpp"
+#include "dca/kv/key_value_tensors.hpp"
 #include "dca/tensor/checks.hpp"
 
 namespace dca::detail {
@@ -82,8 +83,7 @@ struct Written {
   Extents shape, strides;
 };
 
-template <class T>
-Written written_by(const char* name, const TensorView<T>& x) {
+inline Written written_by(const char* name, const AnyTensor& x) {
   return {name, x.data == nullptr ? ByteRange{nullptr, nullptr} : byte_range(x), x.shape, x.strides};
 }
 
@@ -98,13 +98,15 @@ inline void check_memory(std::span<const NamedRange> inputs, std::span<const Wri
   }
 }
 
-/// Sizes of a policy's choices, and its optimism where it ranks blocks.
-inline void check_selection(Index block_size, Index queries, std::optional<double> optimism) {
-  check_size("selection block_size", block_size, 1);
-  check_size("selection queries", queries, 1);
-  if (optimism && !(*optimism >= 0 && *optimism <= 1)) {
-    fail("selection optimism", to_text(*optimism), "must be from 0 to 1");
+/// Sizes of a policy's choices, its optimism where it ranks blocks, and what it checks itself.
+template <class T>
+void check_selection(const SelectionRef<T>& selection) {
+  check_size("selection block_size", selection.block_size, 1);
+  check_size("selection queries", selection.queries, 1);
+  if (selection.ranks() && !(selection.optimism >= 0 && selection.optimism <= 1)) {
+    fail("selection optimism", to_text(selection.optimism), "must be from 0 to 1");
   }
+  if (selection.check != nullptr) selection.check(selection.selection);
 }
 
 }  // namespace dca::detail

@@ -1,9 +1,7 @@
 // The operator: any composition of parts under one softmax.
 #pragma once
 
-#include "dca/attention/call_checks.hpp"
-#include "dca/attention/options.hpp"
-#include "dca/kernel/kernels.hpp"
+#include "dca/attention/checked_call.hpp"
 #include "dca/kv/cache.hpp"
 #include "dca/kv/dense.hpp"
 #include "dca/kv/paged_cache.hpp"
@@ -34,13 +32,7 @@ class ComposedAttention {
 
   /// Throws std::invalid_argument where softmax_scale or logit_softcap is outside the range given at AttentionConfig.
   explicit ComposedAttention(AttentionConfig<Layout> config) : config_(std::move(config)) {
-    if (config_.softmax_scale) {
-      if (!std::isfinite(*config_.softmax_scale)) {
-        detail::fail("softmax_scale", detail::to_text(*config_.softmax_scale), "must be finite");
-      }
-      check_scales(std::max<Index>(config_.rope.rotary_dim(), 1));
-    }
-    if (config_.logit_softcap) softcap_ = detail::checked_softcap<T>(*config_.logit_softcap);
+    softcap_ = detail::checked_logit_options<T>(config_.softmax_scale, config_.logit_softcap, config_.rope);
   }
 
   const AttentionConfig<Layout>& config() const { return config_; }
@@ -74,32 +66,18 @@ class ComposedAttention {
   void operator()(const Device& device, TensorView<Q> query, const Source& source, TensorView<O> out,
                   const CallOptions<T>& options = {}, const Selection& selection = {}) const {
     static_assert(!std::is_const_v<O>, "out must be writable");
-    const auto q = detail::checked_view<const Q>("query", query, 4, true);
-    const auto o = detail::checked_view("out", out, 4, true);
-    const detail::SourceRef<T> keys(source);
-    const detail::QueryPlaces places{q.shape[1], options.q_offset, options.cu_seqlens};
-    detail::check_shapes(q.shape, {keys.sequences, keys.kv_heads, keys.head_dim, keys.v_head_dim}, o.shape,
-                         config_.rope.rotary_dim());
-    check_scales(q.shape[3]);
     check_placement(source);
-    detail::check_sequences(places, q.shape[0], keys.sequences, [&](Index sequence) { return keys.length(sequence); });
-    detail::AttentionCall<T> call(q, o, places);
-    call.sink_logits = detail::checked_sinks(options.sink_logits, q.shape[2]);
-    call.lse = detail::checked_rows("lse", options.lse, q.shape);
-    call.skipped = detail::checked_rows("skipped", options.skipped, q.shape);
-    check_memory(q, source, options.sink_logits, o, call);
-    check_selection(source, selection, call.skipped.data != nullptr);
-    if (q.shape[0] == 0 || q.shape[1] == 0) return;
-
-    const detail::AttentionParams params{detail::composition_of<First, Rest...>(config_.chunks),
-                                         config_.rope,
-                                         {softmax_scale(q.shape[3]), config_.rope.attention_factor()},
-                                         softcap_};
+    const detail::OperatorRef attention{detail::composition_of<First, Rest...>(config_.chunks), config_.rope,
+                                        config_.softmax_scale, softcap_, selectable_part};
+    const detail::SourceRef<T> keys(source);
+    const detail::QueryTensor<T> rows(query);
+    const detail::OutTensor<T> result(out);
     if constexpr (std::is_same_v<Selection, AllChunks>) {
-      detail::attend(device, params, keys, call, options.workspace);
+      detail::checked_call<T>(device, attention, rows, keys, result, options, nullptr);
     } else {
-      detail::attend_selected(device, params, keys, call, options.workspace, detail::SelectionRef<T>(selection),
-                              selectable_part, options.chosen);
+      static_assert(may_select, "a policy needs a composition with one selectable part");
+      const detail::SelectionRef<T> policy(selection);
+      detail::checked_call<T>(device, attention, rows, keys, result, options, &policy);
     }
   }
 
@@ -143,16 +121,6 @@ class ComposedAttention {
     return static_cast<Index>(std::find(std::begin(selectable), std::end(selectable), true) - std::begin(selectable));
   }();
 
-  double softmax_scale(Index head_dim) const {
-    return config_.softmax_scale.value_or(1.0 / std::sqrt(static_cast<double>(head_dim)));
-  }
-
-  void check_scales(Index head_dim) const {
-    const Index rotary_dim = config_.rope.rotary_dim();
-    detail::check_logit_scales<T>(softmax_scale(head_dim), config_.rope.attention_factor(), rotary_dim > 0,
-                                  head_dim > rotary_dim);
-  }
-
   template <class Source>
   void check_placement([[maybe_unused]] const Source& source) const {
     if constexpr (has_placed_keys<Source>) {
@@ -161,41 +129,6 @@ class ComposedAttention {
       const PlacedKeys<KeyPlacement>& placed = source.placement();
       detail::check_placed("cache", placed, config_.chunks, config_.rope, "the operator");
     }
-  }
-
-  /// A call that reads summaries from a cache needs summary_block equal to the policy's block_size.
-  template <class Source, class Selection>
-  static void check_selection([[maybe_unused]] const Source& source, [[maybe_unused]] const Selection& selection,
-                              [[maybe_unused]] bool wants_skipped) {
-    if constexpr (!std::is_same_v<Selection, AllChunks>) {
-      static_assert(may_select, "a policy needs a composition with one selectable part");
-      std::optional<double> optimism;
-      if constexpr (RankSelection<Selection, T>) optimism = selection.optimism();
-      detail::check_selection(selection.block_size(), selection.queries(), optimism);
-      if constexpr (requires { selection.check(); }) selection.check();
-      if constexpr (SummarisedSource<Source, T>) {
-        if (RankSelection<Selection, T> || wants_skipped) {
-          detail::check_equal("cache", "summary_block", source.summary_block(), "the selection's blocks",
-                              selection.block_size());
-        }
-      }
-    }
-  }
-
-  template <class Q, class Source, class O>
-  static void check_memory(const TensorView<const Q>& query, const Source& source, std::span<const T> sinks,
-                           const TensorView<O>& out, const detail::AttentionCall<T>& call) {
-    detail::NamedRange inputs[] = {{"query", detail::byte_range(query)},
-                                   {"sink_logits", detail::byte_range(sinks)},
-                                   {"key", {nullptr, nullptr}},
-                                   {"value", {nullptr, nullptr}}};
-    if constexpr (detail::HasMemory<Source>) {  // caches own theirs
-      inputs[2] = source.memory()[0];
-      inputs[3] = source.memory()[1];
-    }
-    const detail::Written outputs[] = {detail::written_by("out", out), detail::written_by("lse", call.lse),
-                                       detail::written_by("skipped", call.skipped)};
-    detail::check_memory(inputs, outputs);
   }
 
   AttentionConfig<Layout> config_;

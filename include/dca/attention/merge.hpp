@@ -6,6 +6,7 @@
 
 #include "dca/device/scratch.hpp"
 #include "dca/device/workers.hpp"
+#include "dca/instruction_set/kernel_table.hpp"
 #include "dca/tensor/checks.hpp"
 
 namespace dca {
@@ -39,11 +40,14 @@ void check_same_or_disjoint(ByteRange written, const TensorView<T>& result, cons
   if (!same) check_disjoint("result", written, "a state", byte_range(state));
 }
 
-/// One row: weights exp(lse_p - lse) in double, states in order. `weights` has room for one of each state, `sums` for a
-/// row.
+/// One row, by this file's instruction set or by the compiled kernels': weights exp(lse_p - lse) in double, states in
+/// order. `weights` has room for one of each state, `sums` for a row.
 template <class T>
 void merge_row(std::span<const PartialState<const T>> states, const PartialState<T>& result, const Index at[3],
                const T* sink_logits, double* weights, double* sums) {
+#if defined(DCA_COMPILED_KERNELS)
+  kernels_of<T>().merge_row(states, result, at, sink_logits, weights, sums);
+#else
   const auto place = [&](const Extents& strides) {
     return at[0] * strides[0] + at[1] * strides[1] + at[2] * strides[2];
   };
@@ -75,6 +79,7 @@ void merge_row(std::span<const PartialState<const T>> states, const PartialState
   T* const to = result.out.data + place(result.out.strides);
   for (Index d = 0; d < features; ++d) to[d] = static_cast<T>(sums[d]);
   result.lse.data[place(result.lse.strides)] = static_cast<T>(lse);
+#endif
 }
 
 }  // namespace detail

@@ -3,6 +3,7 @@
 
 #include <Eigen/Core>
 #include <array>
+#include <span>
 #include <vector>
 
 #include "dca/tensor/index.hpp"
@@ -12,6 +13,8 @@ namespace dca {
 struct Int8;
 struct Int4;
 class Workspace;
+template <class T>
+struct PartialState;
 struct ChosenBlocks;
 enum class RopePairing;
 
@@ -40,6 +43,7 @@ namespace detail {
 class DeviceRef;
 struct AttentionParams;
 struct ByteRow;
+struct BytePlace;
 struct RowStream;
 struct Turn;
 template <class T>
@@ -59,6 +63,8 @@ using ByRows = std::array<Function, rows_per_pass>;
 /// Decodes a row of `features` into numbers of T.
 template <class T>
 using DecodeRow = void (*)(ByteRow row, Index features, T* place);
+/// Stores the features at x, of a number type, as a row.
+using EncodeRow = void (*)(const void* x, Index features, const BytePlace& place);
 /// As score_rows and add_values of the machine.
 template <class T>
 using ScoreRows = void (*)(const RowStream&, Index features, const T* queries, T* scores, Index score_stride);
@@ -72,6 +78,19 @@ template <class T>
 using TurnRow = void (*)(RopePairing, const void* x, Index pairs, const T* cosine, const T* sine, T* y);
 template <class T>
 using TurnInPlace = void (*)(RopePairing, void* x, Index pairs, const T* cosine, const T* sine);
+
+/// As detail::merge_row.
+template <class T>
+using MergeRow = void (*)(std::span<const PartialState<const T>> states, const PartialState<T>& result,
+                          const Index at[3], const T* sink_logits, double* weights, double* sums);
+/// As the functions of KeySummary: a key, the summary of `count` keys in float or in double, and the end.
+template <class T>
+struct SummaryFunctions {
+  void (*add_key)(const T* row, Index features, T* summary);
+  void (*add_floats)(const float* other, Index count, Index features, T* summary);
+  void (*add_doubles)(const double* other, Index count, Index features, T* summary);
+  void (*finish)(Index count, Index features, T* summary);
+};
 
 /// Where a storage of the library's stands in the tables below; -1 for one of a user's own. Numbers come first.
 template <class E>
@@ -107,6 +126,8 @@ struct ScalarKernels {
   void (*attend_selected)(const DeviceRef&, const AttentionParams&, const SourceRef<T>&, const AttentionCall<T>&,
                           Workspace*, const SelectionRef<T>&, Index part, std::vector<ChosenBlocks>*);
   void (*add_turns)(const double* angle, const Turn& a, const Turn& b, T* cosine, T* sine);
+  MergeRow<T> merge_row;
+  SummaryFunctions<T> summary;
   TurnRow<T> turn[number_count];
   TurnInPlace<T> turn_in_place[number_count];
 };
@@ -114,6 +135,7 @@ struct ScalarKernels {
 /// No packet crosses this table, nor any type whose layout depends on the instruction set.
 struct Kernels {
   KernelInfo info;
+  EncodeRow encode[number_count][storage_count];  // from a number, as a storage
   const ScalarKernels<float>* in_float;
   const ScalarKernels<double>* in_double;
 };

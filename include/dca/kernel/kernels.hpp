@@ -20,15 +20,6 @@ Index packet_features() {
 }
 
 template <class T, class E>
-DecodeRow<T> decode_function() {
-  if constexpr (storage_index<E> >= 0) {
-    return kernels_of<T>().decode[storage_index<E>];
-  } else {
-    return decode_of<T, E>();
-  }
-}
-
-template <class T, class E>
 const ByRows<ScoreRows<T>>* score_functions() {
   if constexpr (storage_index<E> >= 0) return kernels_of<T>().score[storage_index<E>];
   return nullptr;  // compiled apart from E, kernels let it decode
@@ -69,11 +60,6 @@ void attend_selected(const DeviceRef& device, const AttentionParams& params, con
 template <class T>
 Index packet_features() {
   return packet_size<T>;
-}
-
-template <class T, class E>
-DecodeRow<T> decode_function() {
-  return decode_of<T, E>();
 }
 
 template <class T, class E>

@@ -7,27 +7,22 @@
 
 namespace dca {
 
-/// Tokens that a KeyValueCache has room for, per sequence; one that grows takes more when they are used up.
-struct CacheCapacity {
-  Index tokens = 0;  // required: at least 1
-  bool grows = false;
-};
-
-/// A cache of `sequences` sequences that share sizes and capacity, each with a length of its own. Keys are stored as K,
-/// rotated once when they enter, values as V: float, double, Eigen::half, Eigen::bfloat16, Int8 or Int4. Give it to an
+/// A cache of `sequences` sequences that share sizes and capacity, each with a length of its own. Give it to an
 /// operator in the place of keys and values; `make_cache` of an operator makes the one that it can read.
 ///
 /// It is a pool with one block per sequence: every sequence and kv_head has its rows side by side, so that decoding
 /// reads memory from front to back. One thread at a time may change a cache; any number may read one that nobody
 /// changes.
-template <class K, class Placement = ChunkOffset, class V = K>
-class KeyValueCache {
+template <class BlocksOf>
+class CacheOf {
  public:
-  using Pool = BlockPool<K, Placement, V>;
+  using Pool = BlocksOf;
+  /// What a pool is made with: PlacedKeys, of a BlockPool.
+  using Placed = std::remove_cvref_t<decltype(std::declval<const Pool&>().placement())>;
 
   /// Throws std::invalid_argument where a size is out of range (sequences and capacity must be at least 1), a head_dim
   /// does not suit the storage, rotary_dim exceeds head_dim, or the bytes overflow; std::bad_alloc without memory.
-  KeyValueCache(PlacedKeys<Placement> placed, CacheShape shape, Index sequences, CacheCapacity capacity)
+  CacheOf(Placed placed, CacheShape shape, Index sequences, CacheCapacity capacity)
       : pool_(std::move(placed), shape, checked("sequences", sequences), checked("capacity", capacity.tokens)),
         grows_(capacity.grows),
         blocks_(static_cast<std::size_t>(sequences)) {
@@ -38,21 +33,21 @@ class KeyValueCache {
   }
 
   /// Movable, not copyable: a copy is rarely intended.
-  KeyValueCache(KeyValueCache&&) noexcept = default;
-  KeyValueCache& operator=(KeyValueCache&&) noexcept = default;
+  CacheOf(CacheOf&&) noexcept = default;
+  CacheOf& operator=(CacheOf&&) noexcept = default;
 
   /// Appends the tokens of key [m, kv_heads, head_dim] (unrotated) and value [m, kv_heads, v_head_dim] to a sequence.
   /// Throws, with nothing changed, std::invalid_argument where shapes do not fit or a cache that does not grow is full,
   /// std::bad_alloc without memory.
-  template <class Device, class X, class Y>
-  void append(const Device& device, Index sequence, TensorView<X> key, TensorView<Y> value) {
+  template <class Device, class Keys, class Values>
+  void append(const Device& device, Index sequence, const Keys& key, const Values& value) {
     check_sequence(sequence);
     append_to(device, std::span<BlockTable>(&table(sequence), 1), key, value);
   }
 
   /// Appends key [sequences, m, kv_heads, head_dim] and value likewise, m tokens to each sequence. Throws as the above.
-  template <class Device, class X, class Y>
-  void append(const Device& device, TensorView<X> key, TensorView<Y> value) {
+  template <class Device, class Keys, class Values>
+  void append(const Device& device, const Keys& key, const Values& value) {
     append_to(device, tables_, key, value);
   }
 
@@ -114,17 +109,15 @@ class KeyValueCache {
     }
   }
 
-  template <class Device, class X, class Y>
-  void append_to(const Device& device, std::span<BlockTable> tables, TensorView<X> key, TensorView<Y> value) {
-    const detail::NewRows<std::remove_const_t<X>, std::remove_const_t<Y>> rows(
-        key, value, static_cast<Index>(tables.size()), pool_.shape());
-    const Index count = rows.key.shape[1];
+  template <class Device, class Keys, class Values>
+  void append_to(const Device& device, std::span<BlockTable> tables, const Keys& key, const Values& value) {
+    const Index count = pool_.check_tokens(key, value, static_cast<Index>(tables.size()));
     Index longest = 0;
     for (const BlockTable& table : tables) longest = std::max(longest, table.length);
     // A larger pool replaces this one only when the append has succeeded; block numbers are the same in both.
     std::optional<Pool> larger = with_room(longest, count);
     Pool& pool = larger ? *larger : pool_;
-    pool.append(device, std::span<const BlockTable>(tables), rows.key, rows.value);
+    pool.append(device, std::span<const BlockTable>(tables), key, value);
     if (larger) pool_ = std::move(*larger);
     for (BlockTable& table : tables) table.length += count;
   }
@@ -152,5 +145,10 @@ class KeyValueCache {
   std::vector<Index> blocks_;       // of each sequence
   std::vector<BlockTable> tables_;  // over blocks_
 };
+
+/// One whose keys are stored as K, rotated once when they enter, and values as V: float, double, Eigen::half,
+/// Eigen::bfloat16, Int8, Int4, or a storage of your own.
+template <class K, class Placement = ChunkOffset, class V = K>
+using KeyValueCache = CacheOf<BlockPool<K, Placement, V>>;
 
 }  // namespace dca

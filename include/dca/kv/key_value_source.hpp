@@ -39,6 +39,12 @@ template <class Source>
 concept HasPlacement =
     std::same_as<typename Source::KeyPlacement, Unplaced> || HasPlacedKeys<Source, typename Source::KeyPlacement>;
 
+template <class Source, class T>
+concept HasSummaries = requires(const Source& source, Index sequence, Index kv_head, Index block, T* place) {
+  { source.summary_block() } -> std::same_as<Index>;
+  source.read_summary(sequence, kv_head, block, place);
+};
+
 /// A source in memory of the caller, given by memory(): outputs must not overlap it.
 template <class Source>
 concept HasMemory = requires(const Source& source) {
@@ -78,10 +84,6 @@ inline constexpr bool has_placed_keys = !std::is_same_v<typename Source::KeyPlac
 /// kv_head that exist. summary_block() 0: it keeps none. For other sources a call that ranks blocks makes summaries
 /// itself, from all keys.
 template <class Source, class T = float>
-concept SummarisedSource = KeyValueSource<Source> && has_placed_keys<Source> &&
-    requires(const Source& source, Index sequence, Index kv_head, Index block, T* place) {
-  { source.summary_block() } -> std::same_as<Index>;
-  source.read_summary(sequence, kv_head, block, place);
-};
+concept SummarisedSource = KeyValueSource<Source> && has_placed_keys<Source> && detail::HasSummaries<Source, T>;
 
 }  // namespace dca

@@ -32,10 +32,8 @@ class PagedKeyValues {
     check_tables();
   }
 
-  RowRun<Key> keys(Index sequence, Index kv_head, Index first) const {
-    return pool_.keys(table(sequence), kv_head, first);
-  }
-  RowRun<Value> values(Index sequence, Index kv_head, Index first) const {
+  auto keys(Index sequence, Index kv_head, Index first) const { return pool_.keys(table(sequence), kv_head, first); }
+  auto values(Index sequence, Index kv_head, Index first) const {
     return pool_.values(table(sequence), kv_head, first);
   }
   Index sequences() const { return static_cast<Index>(in_order_ ? order_.size() : tables_.size()); }
@@ -43,7 +41,7 @@ class PagedKeyValues {
   Index kv_heads() const { return pool_.shape().kv_heads; }
   Index head_dim() const { return pool_.shape().head_dim; }
   Index v_head_dim() const { return pool_.shape().v_head_dim; }
-  const PlacedKeys<KeyPlacement>& placement() const { return pool_.placement(); }
+  const auto& placement() const { return pool_.placement(); }
   /// Keys of a summary; 0 where there are none.
   Index summary_block() const { return pool_.shape().summary_block; }
   template <class T>

@@ -10,13 +10,15 @@ namespace dca {
 
 /// Sequences that grow and shrink on the blocks of one pool. A fork shares all blocks of its origin; a shared block is
 /// copied when one of its sequences writes into it. `make_paged_cache` of an operator makes the one that it can read.
-template <class K, class Placement = ChunkOffset, class V = K>
-class PagedCache {
+template <class BlocksOf>
+class PagedCacheOf {
  public:
-  using Pool = BlockPool<K, Placement, V>;
+  using Pool = BlocksOf;
+  /// What a pool is made with: PlacedKeys, of a BlockPool.
+  using Placed = std::remove_cvref_t<decltype(std::declval<const Pool&>().placement())>;
 
   /// Throws what BlockPool throws.
-  PagedCache(PlacedKeys<Placement> placed, CacheShape shape, Index blocks, Index block_size)
+  PagedCacheOf(Placed placed, CacheShape shape, Index blocks, Index block_size)
       : pool_(std::move(placed), shape, blocks, block_size) {}
 
   /// Adds a sequence without tokens and returns its number, which may be that of a removed one. Throws std::bad_alloc
@@ -73,14 +75,13 @@ class PagedCache {
   /// Appends key [m, kv_heads, head_dim] (unrotated) and value [m, kv_heads, v_head_dim]. Throws, with nothing changed,
   /// std::invalid_argument where the sequence does not exist, shapes do not fit, or too few blocks are free,
   /// std::bad_alloc without memory.
-  template <class Device, class X, class Y>
-  void append(const Device& device, Index sequence, TensorView<X> key, TensorView<Y> value) {
+  template <class Device, class Keys, class Values>
+  void append(const Device& device, Index sequence, const Keys& key, const Values& value) {
     check_sequence(sequence);
-    const detail::NewRows<std::remove_const_t<X>, std::remove_const_t<Y>> rows(key, value, 1, pool_.shape());
-    const Index count = rows.key.shape[1];
+    const Index count = pool_.check_tokens(key, value, 1);
     std::optional<Index> shared = make_room(sequence, count);
     try {
-      pool_.append(device, std::span<const BlockTable>(&tables_[index(sequence)], 1), rows.key, rows.value);
+      pool_.append(device, std::span<const BlockTable>(&tables_[index(sequence)], 1), key, value);
     } catch (...) {
       truncate(sequence, length(sequence));  // gives back what make_room took
       if (shared) {
@@ -161,5 +162,9 @@ class PagedCache {
   std::vector<BlockTable> tables_;  // by sequence, over its blocks
   std::vector<Index> unused_;
 };
+
+/// On a BlockPool of the same storages and placement.
+template <class K, class Placement = ChunkOffset, class V = K>
+using PagedCache = PagedCacheOf<BlockPool<K, Placement, V>>;
 
 }  // namespace dca

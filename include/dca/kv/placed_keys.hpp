@@ -19,6 +19,24 @@ struct PlacedKeys<Unplaced> {};
 
 namespace detail {
 
+/// PlacedKeys with the placement's type erased; no rope where keys are unplaced. The PlacedKeys must outlive it.
+struct PlacementRef {
+  const RotaryEmbedding* rope = nullptr;
+  const void* layout = nullptr;
+  Index (*position)(const void* layout, Index j) = nullptr;
+};
+
+template <class Placement>
+PlacementRef placement_ref(const PlacedKeys<Placement>& placed) {
+  if constexpr (std::is_same_v<Placement, Unplaced>) {
+    return {};
+  } else {
+    return {&placed.rope, &placed.chunks, [](const void* layout, Index j) {
+              return Placement::position(*static_cast<const typename Placement::Layout*>(layout), j);
+            }};
+  }
+}
+
 /// Throws std::invalid_argument unless keys were placed with the layout `chunks` and the frequencies and pairing of
 /// `rope`, which are those of `owner`. Attention factors may differ: they are not applied to keys.
 template <class Placement>

@@ -1,4 +1,5 @@
-// Inverse frequencies of rotary position embeddings, and the published ways to stretch them. All in double.
+// Inverse frequencies of rotary position embeddings, and the published ways to stretch them. All in double, and the
+// same bits whatever instruction set: sums of products are fused by std::fma, and not where a compiler may.
 #pragma once
 
 #include <algorithm>
@@ -95,7 +96,7 @@ inline RopeFrequencies dynamic_ntk_frequencies(Index rotary_dim, double theta, c
   const double factor = detail::checked_factor(scaling.factor);
   const double window = detail::checked_window(scaling.trained_window);
   if (scaling.length < 1) detail::fail("length", detail::to_text(scaling.length), "must be at least 1");
-  const double stretch = std::max(1.0, factor * (static_cast<double>(scaling.length) / window) - (factor - 1));
+  const double stretch = std::max(1.0, std::fma(factor, static_cast<double>(scaling.length) / window, 1 - factor));
   return plain_frequencies(rotary_dim, detail::ntk_theta(rotary_dim, theta, stretch));
 }
 
@@ -133,11 +134,11 @@ inline RopeFrequencies yarn_frequencies(Index rotary_dim, double theta, const Ya
   for (std::size_t m = 0; m < frequencies.inv_freq.size(); ++m) {
     const double ramp = std::clamp((static_cast<double>(m) - low) / (high - low), 0.0, 1.0);
     double& frequency = frequencies.inv_freq[m];
-    frequency = frequency / factor * ramp + frequency * (1 - ramp);
+    frequency = std::fma(frequency / factor, ramp, frequency * (1 - ramp));
   }
   frequencies.attention_factor = scaling.attention_factor
                                      ? detail::checked_positive("attention_factor", *scaling.attention_factor)
-                                     : 0.1 * std::log(factor) + 1.0;
+                                     : std::fma(0.1, std::log(factor), 1.0);
   return frequencies;
 }
 
@@ -164,7 +165,7 @@ inline RopeFrequencies llama3_frequencies(Index rotary_dim, double theta, const 
     const double turns = window * frequency / (2 * std::numbers::pi);
     const double kept =
         std::clamp((turns - scaling.low_freq_factor) / (scaling.high_freq_factor - scaling.low_freq_factor), 0.0, 1.0);
-    frequency = (1 - kept) * frequency / factor + kept * frequency;
+    frequency = std::fma(kept, frequency, (1 - kept) * frequency / factor);
   }
   return frequencies;
 }

@@ -109,6 +109,42 @@ ByteRange byte_range(const TensorView<T>& x) {
   return byte_range(x.data, x.shape, x.strides, static_cast<Index>(sizeof(T)));
 }
 
+/// A tensor whose elements, of `size` bytes, are of a type that is erased.
+struct AnyTensor {
+  std::byte* data = nullptr;
+  Extents shape{};
+  Extents strides{};
+  Index size = 1;
+
+  AnyTensor() = default;
+  AnyTensor(const void* elements, const Extents& sizes, const Extents& steps, Index element_size)
+      : data(static_cast<std::byte*>(const_cast<void*>(elements))), shape(sizes), strides(steps), size(element_size) {}
+  template <class T>
+  explicit AnyTensor(const TensorView<T>& x) : AnyTensor(x.data, x.shape, x.strides, static_cast<Index>(sizeof(T))) {}
+};
+
+/// As the other checked_view.
+inline AnyTensor checked_view(const char* argument, const AnyTensor& x, int rank, bool has_features) {
+  const auto [shape, strides] = checked_shape(argument, x.data, x.shape, x.strides, x.size, rank, has_features);
+  return {x.data, shape, strides, x.size};
+}
+
+inline ByteRange byte_range(const AnyTensor& x) { return byte_range(x.data, x.shape, x.strides, x.size); }
+
+/// Rows of a tensor [batch, length, heads, features] that was checked. Strides are in bytes.
+struct TensorRows {
+  std::byte* data = nullptr;
+  Index strides[3] = {};
+
+  TensorRows() = default;
+  explicit TensorRows(const AnyTensor& x)
+      : data(x.data), strides{x.strides[0] * x.size, x.strides[1] * x.size, x.strides[2] * x.size} {}
+
+  std::byte* row(Index batch, Index token, Index head) const {
+    return data + batch * strides[0] + token * strides[1] + head * strides[2];
+  }
+};
+
 template <class T>
 ByteRange byte_range(std::span<const T> x) {
   const auto* bytes = reinterpret_cast<const char*>(x.data());

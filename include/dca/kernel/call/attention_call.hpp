@@ -6,7 +6,7 @@
 #include "dca/kernel/plan/composition.hpp"
 #include "dca/kernel/plan/query_tokens.hpp"
 #include "dca/rope/rotary_embedding.hpp"
-#include "dca/tensor/tensor_view.hpp"
+#include "dca/tensor/checks.hpp"
 
 namespace dca::detail {
 
@@ -18,23 +18,25 @@ struct AttentionParams {
   double logit_softcap;
 };
 
-/// Rows [batch, length, heads, features] of a tensor. Strides are in bytes.
-struct TensorRows {
-  std::byte* data;
-  Index strides[3];
+/// A tensor of queries [batch, q_len, heads, head_dim], and how its rows become numbers of T.
+template <class T>
+struct QueryTensor : AnyTensor {
+  DecodeRow<T> decode;  // null where they are
 
-  template <class X>
-  explicit TensorRows(const TensorView<X>& x)
-      : data(reinterpret_cast<std::byte*>(const_cast<std::remove_const_t<X>*>(x.data))),
-        strides{x.strides[0] * size_of<X>, x.strides[1] * size_of<X>, x.strides[2] * size_of<X>} {}
+  QueryTensor(const AnyTensor& x, DecodeRow<T> decode_row) : AnyTensor(x), decode(decode_row) {}
+  template <class Q>
+  explicit QueryTensor(const TensorView<Q>& x)
+      : QueryTensor(AnyTensor(x), decode_function<T, std::remove_const_t<Q>>()) {}
+};
 
-  std::byte* row(Index batch, Index token, Index head) const {
-    return data + batch * strides[0] + token * strides[1] + head * strides[2];
-  }
+/// A tensor of results [batch, q_len, heads, v_head_dim], and how its rows are written.
+template <class T>
+struct OutTensor : AnyTensor {
+  WriteRow<T> write;
 
- private:
-  template <class X>
-  static constexpr Index size_of = sizeof(X);
+  OutTensor(const AnyTensor& x, WriteRow<T> write_row) : AnyTensor(x), write(write_row) {}
+  template <class O>
+  explicit OutTensor(const TensorView<O>& x) : OutTensor(AnyTensor(x), write_function<T, O>()) {}
 };
 
 /// The arguments of one call, checked, with a batch dimension: query [batch, q_len, heads, head_dim], out
@@ -42,13 +44,12 @@ struct TensorRows {
 /// skipped holds, until a row is written, the log2 of what the keys that the row leaves out can add to its total.
 template <class T>
 struct AttentionCall {
-  template <class Q, class O>
-  AttentionCall(TensorView<const Q> q, TensorView<O> result, QueryPlaces query_places)
+  AttentionCall(const QueryTensor<T>& q, const OutTensor<T>& result, QueryPlaces query_places)
       : query(q),
-        query_access(row_access<T, Q>(q.shape[3])),
+        query_access{q.shape[3] * q.size, 1, q.decode},
         out(result),
-        out_bytes(result.shape[3] * static_cast<Index>(sizeof(O))),
-        write(write_function<T, O>()),
+        out_bytes(result.shape[3] * result.size),
+        write(result.write),
         heads(q.shape[2]),
         head_dim(q.shape[3]),
         v_head_dim(result.shape[3]),

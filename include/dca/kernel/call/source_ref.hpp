@@ -5,27 +5,42 @@
 
 namespace dca::detail {
 
+/// How rows of a storage are read and multiplied in numbers of T.
+template <class T>
+struct RowKernels {
+  RowAccess<T> access;
+  const ByRows<ScoreRows<T>>* score;  // null where rows must be decoded before they are multiplied with queries
+  const ByRows<AddValues<T>>* add;    // likewise with weights
+};
+
+template <class T, class E>
+RowKernels<T> row_kernels(Index features) {
+  return {row_access<T, E>(features), score_functions<T, E>(), add_functions<T, E>()};
+}
+
 /// What tiles need of a KeyValueSource, in numbers of T. The source must outlive it.
 template <class T>
 class SourceRef {
  public:
   template <KeyValueSource Source>
   explicit SourceRef(const Source& source)
-      : key(row_access<T, typename Source::Key>(source.head_dim())),
-        value(row_access<T, typename Source::Value>(source.v_head_dim())),
+      : SourceRef(source, row_kernels<T, typename Source::Key>(source.head_dim()),
+                  row_kernels<T, typename Source::Value>(source.v_head_dim()), has_placed_keys<Source>) {}
+
+  /// Of a source whose storages are erased: its keys and values are ByteRows.
+  template <class Source>
+  SourceRef(const Source& source, const RowKernels<T>& of_keys, const RowKernels<T>& of_values, bool placed)
+      : key(of_keys.access),
+        value(of_values.access),
         sequences(source.sequences()),
         kv_heads(source.kv_heads()),
         head_dim(source.head_dim()),
         v_head_dim(source.v_head_dim()),
-        keys_are_placed(has_placed_keys<Source>),
+        keys_are_placed(placed),
         source_(std::addressof(source)) {
-    using Key = typename Source::Key;
-    using Value = typename Source::Value;
     // Keys that are not placed are not multiplied from where they lie.
-    if constexpr (has_placed_keys<Source>) {
-      if (head_dim % packet_features<T>() == 0) score = score_functions<T, Key>();
-    }
-    if (v_head_dim % packet_features<T>() == 0) add = add_functions<T, Value>();
+    if (placed && head_dim % packet_features<T>() == 0) score = of_keys.score;
+    if (v_head_dim % packet_features<T>() == 0) add = of_values.add;
     keys_ = [](const void* place, Index sequence, Index kv_head, Index first) {
       return ByteRows(static_cast<const Source*>(place)->keys(sequence, kv_head, first));
     };
@@ -33,11 +48,15 @@ class SourceRef {
       return ByteRows(static_cast<const Source*>(place)->values(sequence, kv_head, first));
     };
     length_ = [](const void* place, Index sequence) { return static_cast<const Source*>(place)->length(sequence); };
-    if constexpr (SummarisedSource<Source, T>) {
-      read_summary_ = [](const void* place, Index sequence, Index kv_head, Index block, T* to) {
-        static_cast<const Source*>(place)->read_summary(sequence, kv_head, block, to);
-      };
+    if constexpr (HasSummaries<Source, T>) {
+      if (placed) {
+        summary_block = source.summary_block();
+        read_summary_ = [](const void* place, Index sequence, Index kv_head, Index block, T* to) {
+          static_cast<const Source*>(place)->read_summary(sequence, kv_head, block, to);
+        };
+      }
     }
+    if constexpr (HasMemory<Source>) memory = source.memory();  // caches own theirs
   }
 
   ByteRows keys(Index sequence, Index kv_head, Index first) const { return keys_(source_, sequence, kv_head, first); }
@@ -55,6 +74,8 @@ class SourceRef {
   const ByRows<AddValues<T>>* add = nullptr;    // likewise for values
   Index sequences, kv_heads, head_dim, v_head_dim;
   bool keys_are_placed;
+  Index summary_block = 0;  // keys of a summary, where there are any
+  std::array<NamedRange, 2> memory{{{"key", {nullptr, nullptr}}, {"value", {nullptr, nullptr}}}};
 
  private:
   using Rows = ByteRows (*)(const void* source, Index sequence, Index kv_head, Index first);

@@ -15,6 +15,13 @@ struct ByteRow {
   const std::byte* side = nullptr;
 };
 
+/// Where a row is to be stored: number `token` of those that share the side.
+struct BytePlace {
+  std::byte* data;
+  std::byte* side;
+  Index token;
+};
+
 /// As RowRun, with strides in bytes.
 struct ByteRows {
   const std::byte* data = nullptr;
@@ -36,12 +43,27 @@ struct ByteRows {
         side_stride(run.side_stride * static_cast<Index>(sizeof(StorageSide<E>))),
         side_token(run.side_token) {}
 
+  template <class E>
+  RowRun<E> as() const {
+    return {reinterpret_cast<const StorageUnit<E>*>(data),
+            stride / static_cast<Index>(sizeof(StorageUnit<E>)),
+            count,
+            reinterpret_cast<const StorageSide<E>*>(side),
+            side_stride / static_cast<Index>(sizeof(StorageSide<E>)),
+            side_token};
+  }
+
   /// Whether `more` goes on where these end, sides too; side_tokens tokens share one.
   bool continued_by(const ByteRows& more, Index side_tokens) const {
     if (more.data != data + count * stride || more.stride != stride) return false;
     return side == nullptr ||
            (more.side == side + (side_token + count) / side_tokens * side_stride &&
             more.side_token == (side_token + count) % side_tokens && more.side_stride == side_stride);
+  }
+
+  /// Row k, where side_tokens tokens share a side.
+  ByteRow row(Index k, Index side_tokens) const {
+    return {data + k * stride, side == nullptr ? side : side + (side_token + k) / side_tokens * side_stride};
   }
 
   template <class E>
