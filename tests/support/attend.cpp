@@ -3,17 +3,13 @@
 
 namespace dca_test {
 
-DCA_TEST_INSTANTIATE_ATTEND(dca::DualChunkAttention, Eigen::ThreadPoolDevice, float);
-DCA_TEST_INSTANTIATE_ATTEND(dca::DualChunkAttention, Eigen::ThreadPoolDevice, double);
-DCA_TEST_INSTANTIATE_ATTEND(dca::CausalAttention, Eigen::DefaultDevice, float);
-DCA_TEST_INSTANTIATE_ATTEND(dca::CausalAttention, Eigen::DefaultDevice, double);
-DCA_TEST_INSTANTIATE_ATTEND(dca::CausalAttention, Eigen::ThreadPoolDevice, float);
-DCA_TEST_INSTANTIATE_ATTEND(dca::CausalAttention, Eigen::ThreadPoolDevice, double);
-DCA_TEST_INSTANTIATE_ATTEND(dca::IntraChunkAttention, Eigen::DefaultDevice, float);
-DCA_TEST_INSTANTIATE_ATTEND(dca::IntraChunkAttention, Eigen::DefaultDevice, double);
-DCA_TEST_INSTANTIATE_ATTEND(dca::SuccessiveChunkAttention, Eigen::DefaultDevice, float);
-DCA_TEST_INSTANTIATE_ATTEND(dca::SuccessiveChunkAttention, Eigen::DefaultDevice, double);
-DCA_TEST_INSTANTIATE_ATTEND(dca::InterChunkAttention, Eigen::DefaultDevice, float);
-DCA_TEST_INSTANTIATE_ATTEND(dca::InterChunkAttention, Eigen::DefaultDevice, double);
+DCA_TEST_INSTANTIATE_ATTEND(dca::CausalAttention, float);
+DCA_TEST_INSTANTIATE_ATTEND(dca::CausalAttention, double);
+DCA_TEST_INSTANTIATE_ATTEND(dca::IntraChunkAttention, float);
+DCA_TEST_INSTANTIATE_ATTEND(dca::IntraChunkAttention, double);
+DCA_TEST_INSTANTIATE_ATTEND(dca::SuccessiveChunkAttention, float);
+DCA_TEST_INSTANTIATE_ATTEND(dca::SuccessiveChunkAttention, double);
+DCA_TEST_INSTANTIATE_ATTEND(dca::InterChunkAttention, float);
+DCA_TEST_INSTANTIATE_ATTEND(dca::InterChunkAttention, double);
 
 }  // namespace dca_test

@@ -1,5 +1,4 @@
-// Operators compiled once, for tests to link: each costs a fifth of a second to half a second of compile time, in every
-// file of tests that would call it.
+// Operators compiled once, for tests to link.
 #pragma once
 
 #include <dca/dca.hpp>
@@ -12,10 +11,13 @@ struct Operands {
   dca::TensorView<const T> query, key, value;
 };
 
-/// Calls `attention` on `device`. Defined for the library's operators of float and double, on Eigen::DefaultDevice and
-/// Eigen::ThreadPoolDevice, in attend.cpp and attend_dual_chunk.cpp; for others include attend_definition.hpp.
-template <class Attention, class Device, class T>
-void attend(const Attention& attention, const Device& device, const Operands<T>& operands, dca::TensorView<T> out,
+/// Any device, which must outlive it.
+using AnyDevice = dca::detail::DeviceRef;
+
+/// Calls `attention` on `device`. Defined for the library's operators of float and double in attend.cpp and
+/// attend_dual_chunk.cpp; for others include attend_definition.hpp.
+template <class Attention, class T>
+void attend(const Attention& attention, const AnyDevice& device, const Operands<T>& operands, dca::TensorView<T> out,
             const dca::CallOptions<T>& options = {});
 
 }  // namespace dca_test

@@ -5,15 +5,15 @@
 
 namespace dca_test {
 
-template <class Attention, class Device, class T>
-void attend(const Attention& attention, const Device& device, const Operands<T>& operands, dca::TensorView<T> out,
+template <class Attention, class T>
+void attend(const Attention& attention, const AnyDevice& device, const Operands<T>& operands, dca::TensorView<T> out,
             const dca::CallOptions<T>& options) {
   attention(device, operands.query, operands.key, operands.value, out, options);
 }
 
-/// Instantiated once: attend for one operator on one device.
-#define DCA_TEST_INSTANTIATE_ATTEND(Attention, Device, T)                                                       \
-  template void attend(const Attention<T>&, const Device&, const Operands<T>&, dca::TensorView<T>,              \
+/// Instantiated once: attend for one operator.
+#define DCA_TEST_INSTANTIATE_ATTEND(Attention, T)                                                     \
+  template void attend(const Attention<T>&, const AnyDevice&, const Operands<T>&, dca::TensorView<T>, \
                        const dca::CallOptions<T>&)
 
 }  // namespace dca_test

@@ -3,7 +3,7 @@
 
 namespace dca_test {
 
-DCA_TEST_INSTANTIATE_ATTEND(dca::DualChunkAttention, Eigen::DefaultDevice, float);
-DCA_TEST_INSTANTIATE_ATTEND(dca::DualChunkAttention, Eigen::DefaultDevice, double);
+DCA_TEST_INSTANTIATE_ATTEND(dca::DualChunkAttention, float);
+DCA_TEST_INSTANTIATE_ATTEND(dca::DualChunkAttention, double);
 
 }  // namespace dca_test

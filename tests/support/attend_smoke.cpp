@@ -4,13 +4,8 @@
 
 namespace dca_test {
 
-DCA_TEST_INSTANTIATE_ATTEND(dca::DualChunkAttention, Eigen::DefaultDevice, float);
-DCA_TEST_INSTANTIATE_ATTEND(dca::DualChunkAttention, Eigen::ThreadPoolDevice, float);
-DCA_TEST_INSTANTIATE_ATTEND_SOURCE(dca::DualChunkAttention, Eigen::DefaultDevice, float, CacheView<float>);
-DCA_TEST_INSTANTIATE_ATTEND_SOURCE(dca::DualChunkAttention, Eigen::ThreadPoolDevice, float, CacheView<float>);
-DCA_TEST_INSTANTIATE_ATTEND_SOURCE(dca::DualChunkAttention, Eigen::DefaultDevice, float,
-                                   dca::RaggedKeyValues<const float, const float>);
-DCA_TEST_INSTANTIATE_ATTEND_SOURCE(dca::DualChunkAttention, Eigen::ThreadPoolDevice, float,
-                                   dca::RaggedKeyValues<const float, const float>);
+DCA_TEST_INSTANTIATE_ATTEND(dca::DualChunkAttention, float);
+DCA_TEST_INSTANTIATE_ATTEND_SOURCE(dca::DualChunkAttention, float, CacheView<float>);
+DCA_TEST_INSTANTIATE_ATTEND_SOURCE(dca::DualChunkAttention, float, dca::RaggedKeyValues<const float, const float>);
 
 }  // namespace dca_test
