@@ -1,11 +1,11 @@
-# Headers, targets dca::dca, dca::native and, where it is built, dca::kernels, and what find_package(dca) reads.
+# Headers, targets dca::dca, dca::native and, where they are built, dca::kernels and dca::compiled, and what find_package(dca) reads.
 include(CMakePackageConfigHelpers)
 
 set(DCA_PACKAGE_DIR ${CMAKE_INSTALL_LIBDIR}/cmake/dca)
 install(DIRECTORY ${PROJECT_SOURCE_DIR}/include/dca DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 install(TARGETS dca dca_native EXPORT dca-targets)
 if(DCA_BUILD_KERNELS)
-  install(TARGETS dca_kernels EXPORT dca-targets)
+  install(TARGETS dca_kernels dca_compiled EXPORT dca-targets)
 endif()
 install(
   EXPORT dca-targets
@@ -39,5 +39,6 @@ configure_file(${PROJECT_SOURCE_DIR}/cmake/dca.pc.in ${PROJECT_BINARY_DIR}/dca.p
 install(FILES ${PROJECT_BINARY_DIR}/dca.pc DESTINATION ${CMAKE_INSTALL_DATADIR}/pkgconfig)
 if(DCA_BUILD_KERNELS)
   configure_file(${PROJECT_SOURCE_DIR}/cmake/dca-kernels.pc.in ${PROJECT_BINARY_DIR}/dca-kernels.pc @ONLY)
-  install(FILES ${PROJECT_BINARY_DIR}/dca-kernels.pc DESTINATION ${CMAKE_INSTALL_DATADIR}/pkgconfig)
+  configure_file(${PROJECT_SOURCE_DIR}/cmake/dca-compiled.pc.in ${PROJECT_BINARY_DIR}/dca-compiled.pc @ONLY)
+  install(FILES ${PROJECT_BINARY_DIR}/dca-kernels.pc ${PROJECT_BINARY_DIR}/dca-compiled.pc DESTINATION ${CMAKE_INSTALL_DATADIR}/pkgconfig)
 endif()

@@ -56,14 +56,52 @@ foreach(set IN LISTS DCA_INSTRUCTION_SETS)
 endforeach()
 file(GENERATE OUTPUT ${DCA_KERNEL_FOLDER}/instruction_sets.inc CONTENT "${DCA_KERNEL_TABLE}")
 
-add_library(dca_kernels ${DCA_KERNEL_SOURCES}/kernels.cpp ${DCA_KERNEL_OBJECTS})
+# The choice of kernels and the compiled operator, for the lowest processor: all that they compute they ask of the
+# kernels. Nothing is visible but what headers declare, for the templates in it have the names of the program's.
+set(DCA_COMPILED_SOURCES ${PROJECT_SOURCE_DIR}/src/compiled)
+add_library(
+  dca_compiled_objects OBJECT
+  ${DCA_KERNEL_SOURCES}/kernels.cpp
+  ${DCA_COMPILED_SOURCES}/attention.cpp
+  ${DCA_COMPILED_SOURCES}/caches.cpp
+  ${DCA_COMPILED_SOURCES}/tensor.cpp
+  ${DCA_COMPILED_SOURCES}/threads.cpp)
+target_include_directories(dca_compiled_objects PRIVATE ${DCA_KERNEL_FOLDER})
+target_link_libraries(dca_compiled_objects PRIVATE dca::dca $<TARGET_NAME_IF_EXISTS:dca_warnings>)
+target_compile_definitions(dca_compiled_objects PRIVATE DCA_COMPILED_KERNELS DCA_VERSION="${PROJECT_VERSION}")
+target_compile_options(dca_compiled_objects PRIVATE -fno-lto $<$<CXX_COMPILER_ID:GNU>:-fno-gnu-unique>)
+set_target_properties(
+  dca_compiled_objects
+  PROPERTIES POSITION_INDEPENDENT_CODE ON
+             CXX_VISIBILITY_PRESET hidden
+             VISIBILITY_INLINES_HIDDEN ON)
+set(joined ${DCA_KERNEL_FOLDER}/compiled_joined${CMAKE_CXX_OUTPUT_EXTENSION})
+set(DCA_COMPILED_OBJECT ${DCA_KERNEL_FOLDER}/compiled${CMAKE_CXX_OUTPUT_EXTENSION})
+add_custom_command(
+  OUTPUT ${DCA_COMPILED_OBJECT}
+  COMMAND ${CMAKE_COMMAND} -E make_directory ${DCA_KERNEL_FOLDER}
+  COMMAND ${DCA_LD} -r --force-group-allocation -o ${joined} $<TARGET_OBJECTS:dca_compiled_objects>
+  COMMAND ${DCA_OBJCOPY} --localize-hidden --wildcard --keep-global-symbol=_ZN*3dca8compiled*
+          --keep-global-symbol=_ZN3dca6detail7kernelsEv ${joined}
+          ${DCA_COMPILED_OBJECT}
+  DEPENDS $<TARGET_OBJECTS:dca_compiled_objects>
+  COMMENT "Hiding all but the compiled operator"
+  COMMAND_EXPAND_LISTS VERBATIM)
+
+add_library(dca_kernels ${DCA_KERNEL_OBJECTS} ${DCA_COMPILED_OBJECT})
 add_library(dca::kernels ALIAS dca_kernels)
 set_target_properties(
   dca_kernels
   PROPERTIES EXPORT_NAME kernels
-             POSITION_INDEPENDENT_CODE ON
-             CXX_VISIBILITY_PRESET hidden
-             VISIBILITY_INLINES_HIDDEN ON)
-target_include_directories(dca_kernels PRIVATE ${DCA_KERNEL_FOLDER})
+             LINKER_LANGUAGE CXX)
 target_link_libraries(dca_kernels PUBLIC dca::dca)
 target_compile_definitions(dca_kernels INTERFACE DCA_COMPILED_KERNELS)
+
+# For those who include the compiled operator alone: the library, and neither Eigen nor the templates.
+add_library(dca_compiled INTERFACE)
+add_library(dca::compiled ALIAS dca_compiled)
+set_target_properties(dca_compiled PROPERTIES EXPORT_NAME compiled)
+target_compile_features(dca_compiled INTERFACE cxx_std_20)
+target_include_directories(dca_compiled INTERFACE $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include>
+                                                  $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
+target_link_libraries(dca_compiled INTERFACE $<LINK_ONLY:dca::kernels>)

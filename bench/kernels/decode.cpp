@@ -1,4 +1,6 @@
-// Decode against a cache: kv_len, heads, sequences, storage types, queries, threads.
+// Decode against a cache: kv_len, heads, sequences, storage types, queries, threads; and what a call costs by itself.
+#include <dca/compiled.hpp>
+
 #include "problem.hpp"
 
 namespace dca::bench {
@@ -107,6 +109,28 @@ void paged_cache(benchmark::State& state) {
   time_steps(state, step, attention, cache.view(sequences), cache.pool().bytes());
 }
 
+/// As contiguous_cache<float>, by the compiled operator.
+void compiled_cache(benchmark::State& state) {
+  const Step step(state);
+  const compiled::Attention attention(
+      {.chunks = {.chunk_size = chunk_size, .local_window = local_window}, .rope = {.rotary_dim = step.head_dim}});
+  auto cache = attention.make_cache({}, {step.kv_heads, step.head_dim, step.head_dim}, step.sequences, {step.kv_len});
+  fill(step, [&](const auto& tokens) { cache.append(Executor{}, tokens, tokens); });
+  const Device device(step.threads);
+  const Executor executor = executor_of(*device);
+  const Numbers query = random_numbers(step.sequences, step.queries, step.heads, step.head_dim);
+  Numbers out(query.dimensions());
+  compiled::Workspace workspace;
+  for (auto _ : state) {
+    attention(executor, blhd(query), cache, blhd(out), {.workspace = &workspace});
+    benchmark::DoNotOptimize(out.data());
+    benchmark::ClobberMemory();
+  }
+}
+
+/// So few keys that what remains is the call.
+constexpr auto call = [](auto* bench) { bench->Args({16, 64, 1, 1, 1, 1, 1}); };
+
 constexpr auto lengths = [](auto* bench) {
   for (const Index kv_len : {1024, 8192, 32768, 131072}) bench->Args({kv_len, 128, 8, 8, 1, 1, 1});
 };
@@ -147,6 +171,8 @@ void add(const std::string& name, void (*function)(benchmark::State&), const Swe
 }  // namespace
 
 void add_decode() {
+  add("decode/call/templates", contiguous_cache<float>, call);
+  add("decode/call/compiled", compiled_cache, call);
   add("decode/lengths/float", contiguous_cache<float>, lengths);
   add("decode/heads/float", contiguous_cache<float>, head_groups);
   add("decode/batches/float", contiguous_cache<float>, batches);

@@ -30,9 +30,15 @@ std::vector<GoldenOutputs<T>> decode_path(const GoldenProblem<T>& problem);
 template <class T, class E>
 std::vector<GoldenOutputs<T>> paged_path(const GoldenProblem<T>& problem);
 
-/// The batch as a ragged one, among sequences that have no queries, no tokens at all, or are longer; paged, and (where E
-/// is T) dense. Throws std::runtime_error where paged bits differ from cached_path's.
+/// The batch as a ragged one, among sequences that have no queries, no tokens at all, or are longer; paged, and (where
+/// E is T) dense. Throws std::runtime_error where paged bits differ from cached_path's.
 template <class T, class E>
 std::vector<GoldenOutputs<T>> ragged_path(const GoldenProblem<T>& problem);
+
+/// By the compiled operator, dense, through a contiguous and a paged cache. Throws std::runtime_error where bits of
+/// caches differ from `templated`, what cached_path gives. Where dca::kernels is linked.
+template <class T>
+std::vector<GoldenOutputs<T>> compiled_path(const GoldenProblem<T>& problem, KeyValueType type,
+                                            const GoldenOutputs<T>& templated);
 
 }  // namespace dca_test

@@ -50,6 +50,15 @@ void run_paths(const GoldenCase& golden, const std::string& scalar, const Select
       const std::string label = std::string(path.name) + (selection.kv_type.empty() ? "" : " " + selection.kv_type);
       run(path, label, storage_error(storage.type, golden));
     }
+    if (!selection.path.empty() && selection.path != "compiled") continue;
+    const std::string label = std::string("compiled") + (selection.kv_type.empty() ? "" : " " + selection.kv_type);
+    try {
+      const GoldenProblem<T> problem(golden);
+      report.check(golden, label, compiled_path(problem, storage.type, storage.paths[0].run(problem).front()),
+                   storage_error(storage.type, golden));
+    } catch (const std::exception& error) {
+      report.fail(p.name + " " + scalar + " " + label, error.what());
+    }
   }
 }
 
@@ -79,7 +88,7 @@ int main(int argc, char** argv) {
       ->check(CLI::IsMember({"float", "double"}));
   app.add_option("--path", selection.path, "Only this way of computing; default all")
       ->check(CLI::IsMember({"operator", "functors", "split", "layouts", "threads", "cached", "chunked", "decode",
-                             "paged", "ragged"}));
+                             "paged", "ragged", "compiled"}));
   app.add_option("--kv-type", selection.kv_type, "Only paths through caches, with keys and values stored so")
       ->check(CLI::IsMember({"half", "bfloat16", "int8", "int4"}));
   CLI11_PARSE(app, argc, argv);

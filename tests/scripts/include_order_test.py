@@ -7,7 +7,7 @@ import unittest
 INCLUDE = pathlib.Path(__file__).resolve().parents[2] / "include" / "dca"
 # From the lowest folder to the highest; "." is dca.hpp.
 ORDER = ("tensor", "instruction_set", "positions", "parts", "device", "packet", "rope", "kv", "kernel/plan", "kernel/call",
-         "kernel/machine", "kernel/tile", "kernel", "attention", ".")
+         "kernel/machine", "kernel/tile", "kernel", "attention", "compiled", ".")
 
 
 def includes():

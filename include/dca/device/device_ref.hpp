@@ -6,6 +6,7 @@
 #include <limits>
 #include <memory>
 
+#include "dca/device/executor.hpp"
 #include "dca/device/helper_control.hpp"
 
 namespace dca::detail {
@@ -22,6 +23,17 @@ concept ThreadedDevice = requires(const Device& device, std::function<void()> wo
 /// What calls need of a device: its threads and its allocator. The device must outlive it.
 class DeviceRef {
  public:
+  DeviceRef(const Executor& executor) : device_(&executor) {
+    if (executor.pool == nullptr || executor.schedule == nullptr) return;
+    threads_ = executor.threads;
+    pool_ = executor.pool;
+    schedule_ = [](const void* place, HelperControl* control) {
+      const auto& threads = *static_cast<const Executor*>(place);
+      const auto help = [](void* waiting) { static_cast<HelperControl*>(waiting)->help(); };
+      if (!threads.schedule(threads.pool, help, control)) throw std::bad_alloc();
+    };
+  }
+
   template <class Device>
   requires(!std::same_as<Device, DeviceRef>) DeviceRef(const Device& device) : device_(std::addressof(device)) {
     if constexpr (ThreadedDevice<Device>) {
@@ -51,18 +63,22 @@ class DeviceRef {
 
   /// Throws std::bad_alloc.
   void* allocate(std::size_t bytes) const {
+    if (allocate_ == nullptr) return ::operator new(bytes);
     void* const memory = allocate_(device_, bytes);
     if (memory == nullptr) throw std::bad_alloc();
     return memory;
   }
-  void deallocate(void* memory) const { deallocate_(device_, memory); }
+  void deallocate(void* memory) const {
+    if (deallocate_ == nullptr) return ::operator delete(memory);
+    deallocate_(device_, memory);
+  }
 
  private:
   const void* device_;
   const void* pool_ = nullptr;
   Index threads_ = 1;
   void (*schedule_)(const void*, HelperControl*) = nullptr;
-  void* (*allocate_)(const void*, std::size_t) = nullptr;
+  void* (*allocate_)(const void*, std::size_t) = nullptr;  // null: operator new, as the next operator delete
   void (*deallocate_)(const void*, void*) = nullptr;
 };
 

@@ -4,32 +4,9 @@
 #include <span>
 
 #include "dca/kernel/plan/key_ranges.hpp"
+#include "dca/positions/part_functions.hpp"
 
 namespace dca::detail {
-
-/// The functions of a ChunkPart, with the layout's type erased.
-struct PartFunctions {
-  Index (*query_position)(const void* layout, Index i);
-  Index (*key_position)(const void* layout, Index j);
-  void (*keys)(const void* layout, Index first, Index count, KeyRange* to);  // of queries [first, first + count)
-};
-
-template <ChunkPart Part>
-inline constexpr PartFunctions part_functions{
-    [](const void* layout, Index i) {
-      return Part::query_position(*static_cast<const typename Part::Layout*>(layout), i);
-    },
-    [](const void* layout, Index j) {
-      return Part::key_position(*static_cast<const typename Part::Layout*>(layout), j);
-    },
-    [](const void* layout, Index first, Index count, KeyRange* to) {
-      for (Index k = 0; k < count; ++k) {
-        to[k] = Part::keys(*static_cast<const typename Part::Layout*>(layout), first + k);
-      }
-    }};
-
-template <ChunkPart... Parts>
-inline constexpr PartFunctions functions_of_parts[] = {part_functions<Parts>...};
 
 /// Some parts and their layout, by reference. Parts are counted from 0.
 class Composition {
