@@ -236,10 +236,13 @@ class AttentionRun {
   const CallOptions& options_;
 };
 
-Attention::Attention(const AttentionConfig& config) : implementation_(std::make_unique<Implementation>(config)) {}
-Attention::~Attention() = default;
-Attention::Attention(Attention&&) noexcept = default;
-Attention& Attention::operator=(Attention&&) noexcept = default;
+Attention::Attention(const AttentionConfig& config) : implementation_(new Implementation(config)) {}
+Attention::~Attention() { delete implementation_; }
+Attention::Attention(Attention&& other) noexcept : implementation_(std::exchange(other.implementation_, nullptr)) {}
+Attention& Attention::operator=(Attention&& other) noexcept {
+  std::swap(implementation_, other.implementation_);
+  return *this;
+}
 
 void Attention::operator()(const Executor& executor, const ConstTensor& query, const ConstTensor& key,
                            const ConstTensor& value, const Tensor& out, const CallOptions& options) const {
@@ -325,10 +328,13 @@ void Attention::position_map(Index first_query, Index queries, Index first_key, 
   }
 }
 
-Choices::Choices() : implementation_(std::make_unique<Implementation>()) {}
-Choices::~Choices() = default;
-Choices::Choices(Choices&&) noexcept = default;
-Choices& Choices::operator=(Choices&&) noexcept = default;
+Choices::Choices() : implementation_(new Implementation) {}
+Choices::~Choices() { delete implementation_; }
+Choices::Choices(Choices&& other) noexcept : implementation_(std::exchange(other.implementation_, nullptr)) {}
+Choices& Choices::operator=(Choices&& other) noexcept {
+  std::swap(implementation_, other.implementation_);
+  return *this;
+}
 
 Index Choices::size() const { return std::ssize(Access::of(*this).choices); }
 

@@ -1,10 +1,13 @@
 #include "implementation.hpp"
 
 namespace dca::compiled {
-BlockPool::BlockPool(std::unique_ptr<Implementation> implementation) : implementation_(std::move(implementation)) {}
-BlockPool::~BlockPool() = default;
-BlockPool::BlockPool(BlockPool&&) noexcept = default;
-BlockPool& BlockPool::operator=(BlockPool&&) noexcept = default;
+BlockPool::BlockPool(Implementation* implementation) : implementation_(implementation) {}
+BlockPool::~BlockPool() { delete implementation_; }
+BlockPool::BlockPool(BlockPool&& other) noexcept : implementation_(std::exchange(other.implementation_, nullptr)) {}
+BlockPool& BlockPool::operator=(BlockPool&& other) noexcept {
+  std::swap(implementation_, other.implementation_);
+  return *this;
+}
 
 Index BlockPool::take() {
   return std::visit([](auto& pool) { return pool.take(); }, Access::of(*this).pool);
@@ -47,11 +50,14 @@ Index BlockPool::bytes() const {
   return std::visit([](const auto& pool) { return pool.bytes(); }, Access::of(*this).pool);
 }
 
-KeyValueCache::KeyValueCache(std::unique_ptr<Implementation> implementation)
-    : implementation_(std::move(implementation)) {}
-KeyValueCache::~KeyValueCache() = default;
-KeyValueCache::KeyValueCache(KeyValueCache&&) noexcept = default;
-KeyValueCache& KeyValueCache::operator=(KeyValueCache&&) noexcept = default;
+KeyValueCache::KeyValueCache(Implementation* implementation) : implementation_(implementation) {}
+KeyValueCache::~KeyValueCache() { delete implementation_; }
+KeyValueCache::KeyValueCache(KeyValueCache&& other) noexcept
+    : implementation_(std::exchange(other.implementation_, nullptr)) {}
+KeyValueCache& KeyValueCache::operator=(KeyValueCache&& other) noexcept {
+  std::swap(implementation_, other.implementation_);
+  return *this;
+}
 
 void KeyValueCache::append(const Executor& executor, Index sequence, const ConstTensor& key, const ConstTensor& value) {
   std::visit([&](auto& cache) { cache.append(executor, sequence, key, value); }, Access::of(*this).cache);
@@ -78,10 +84,13 @@ Index KeyValueCache::bytes() const {
   return std::visit([](const auto& cache) { return cache.bytes(); }, Access::of(*this).cache);
 }
 
-PagedCache::PagedCache(std::unique_ptr<Implementation> implementation) : implementation_(std::move(implementation)) {}
-PagedCache::~PagedCache() = default;
-PagedCache::PagedCache(PagedCache&&) noexcept = default;
-PagedCache& PagedCache::operator=(PagedCache&&) noexcept = default;
+PagedCache::PagedCache(Implementation* implementation) : implementation_(implementation) {}
+PagedCache::~PagedCache() { delete implementation_; }
+PagedCache::PagedCache(PagedCache&& other) noexcept : implementation_(std::exchange(other.implementation_, nullptr)) {}
+PagedCache& PagedCache::operator=(PagedCache&& other) noexcept {
+  std::swap(implementation_, other.implementation_);
+  return *this;
+}
 
 Index PagedCache::add() {
   return std::visit([](auto& cache) { return cache.add(); }, Access::of(*this).cache);

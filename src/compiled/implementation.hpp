@@ -2,6 +2,7 @@
 #pragma once
 
 #include <dca/compiled.hpp>
+#include <utility>
 #include <variant>
 
 #include "runtime_pool.hpp"
@@ -66,8 +67,7 @@ struct Access {
   }
   template <class Handle, class... Arguments>
   static Handle make(Arguments&&... arguments) {
-    using Implementation = typename Handle::Implementation;
-    return Handle(std::unique_ptr<Implementation>(new Implementation{std::forward<Arguments>(arguments)...}));
+    return Handle(new typename Handle::Implementation{std::forward<Arguments>(arguments)...});
   }
 
  private:

@@ -16,11 +16,14 @@ Threads::Threads(Index count) {
   if (count < 1 || count > most) {
     detail::fail("threads", detail::to_text(count), "must be from 1 to " + detail::to_text(most));
   }
-  if (count > 1) implementation_ = std::make_unique<Implementation>(count - 1);
+  if (count > 1) implementation_ = new Implementation(count - 1);
 }
-Threads::~Threads() = default;
-Threads::Threads(Threads&&) noexcept = default;
-Threads& Threads::operator=(Threads&&) noexcept = default;
+Threads::~Threads() { delete implementation_; }
+Threads::Threads(Threads&& other) noexcept : implementation_(std::exchange(other.implementation_, nullptr)) {}
+Threads& Threads::operator=(Threads&& other) noexcept {
+  std::swap(implementation_, other.implementation_);
+  return *this;
+}
 
 Executor Threads::executor() const {
   if (implementation_ == nullptr) return {};
@@ -31,10 +34,13 @@ Executor Threads::executor() const {
           }};
 }
 
-Workspace::Workspace() : implementation_(std::make_unique<Implementation>()) {}
-Workspace::~Workspace() = default;
-Workspace::Workspace(Workspace&&) noexcept = default;
-Workspace& Workspace::operator=(Workspace&&) noexcept = default;
+Workspace::Workspace() : implementation_(new Implementation) {}
+Workspace::~Workspace() { delete implementation_; }
+Workspace::Workspace(Workspace&& other) noexcept : implementation_(std::exchange(other.implementation_, nullptr)) {}
+Workspace& Workspace::operator=(Workspace&& other) noexcept {
+  std::swap(implementation_, other.implementation_);
+  return *this;
+}
 
 Index Workspace::bytes() const { return Access::of(*this).workspace.bytes(); }
 

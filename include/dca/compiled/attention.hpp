@@ -2,8 +2,6 @@
 #pragma once
 
 #include <limits>
-#include <memory>
-
 #include "dca/compiled/caches.hpp"
 #include "dca/compiled/config.hpp"
 
@@ -32,7 +30,7 @@ class [[gnu::visibility("default")]] Choices {
  private:
   friend struct Access;
   struct Implementation;
-  std::unique_ptr<Implementation> implementation_;
+  Implementation* implementation_;
 };
 
 /// A relative position that no query has: what `position_map` writes for keys that are not seen.
@@ -79,7 +77,7 @@ class [[gnu::visibility("default")]] Attention {
  private:
   friend struct Access;
   struct Implementation;
-  std::unique_ptr<Implementation> implementation_;
+  Implementation* implementation_;
 };
 
 /// Attention over some of the keys: see dca::PartialState. One to read, and one to write.

@@ -1,7 +1,6 @@
 // Caches of the compiled operator. Made by an Attention, which they may outlive.
 #pragma once
 
-#include <memory>
 #include <optional>
 #include <span>
 
@@ -45,8 +44,8 @@ class [[gnu::visibility("default")]] BlockPool {
  private:
   friend struct Access;
   struct Implementation;
-  [[gnu::visibility("hidden")]] explicit BlockPool(std::unique_ptr<Implementation> implementation);
-  std::unique_ptr<Implementation> implementation_;
+  [[gnu::visibility("hidden")]] explicit BlockPool(Implementation * implementation);
+  Implementation* implementation_;
 };
 
 /// As dca::KeyValueCache: sequences that share sizes and capacity, each in one piece of memory. Functions throw what
@@ -72,8 +71,8 @@ class [[gnu::visibility("default")]] KeyValueCache {
  private:
   friend struct Access;
   struct Implementation;
-  [[gnu::visibility("hidden")]] explicit KeyValueCache(std::unique_ptr<Implementation> implementation);
-  std::unique_ptr<Implementation> implementation_;
+  [[gnu::visibility("hidden")]] explicit KeyValueCache(Implementation * implementation);
+  Implementation* implementation_;
 };
 
 /// As dca::PagedCache: sequences on the blocks of one pool that share common prefixes. Functions throw what those of
@@ -100,8 +99,8 @@ class [[gnu::visibility("default")]] PagedCache {
  private:
   friend struct Access;
   struct Implementation;
-  [[gnu::visibility("hidden")]] explicit PagedCache(std::unique_ptr<Implementation> implementation);
-  std::unique_ptr<Implementation> implementation_;
+  [[gnu::visibility("hidden")]] explicit PagedCache(Implementation * implementation);
+  Implementation* implementation_;
 };
 
 }  // namespace dca::compiled

@@ -1,8 +1,6 @@
 // Threads and memory that calls of the compiled operator use.
 #pragma once
 
-#include <memory>
-
 #include "dca/device/executor.hpp"
 
 namespace dca::compiled {
@@ -22,7 +20,7 @@ class [[gnu::visibility("default")]] Threads {
 
  private:
   struct Implementation;
-  std::unique_ptr<Implementation> implementation_;
+  Implementation* implementation_ = nullptr;
 };
 
 /// Scratch memory kept from call to call, as dca::Workspace. It serves one call at a time.
@@ -39,7 +37,7 @@ class [[gnu::visibility("default")]] Workspace {
  private:
   friend struct Access;
   struct Implementation;
-  std::unique_ptr<Implementation> implementation_;
+  Implementation* implementation_;
 };
 
 }  // namespace dca::compiled

@@ -2,7 +2,7 @@
 #pragma once
 
 #include <algorithm>
-#include <functional>
+#include <type_traits>
 
 #include "dca/tensor/index.hpp"
 
@@ -21,12 +21,9 @@ struct Executor {
 /// The threads of an Eigen device, which must outlive calls.
 template <class Device>
 [[gnu::always_inline]] inline Executor executor_of(const Device& device) {
-  if constexpr (requires { device.getPool()->Schedule(std::function<void()>()); }) {
+  if constexpr (requires { device.getPool()->NumThreads(); }) {
     using Pool = std::remove_reference_t<decltype(*device.getPool())>;
-    Index threads = device.numThreads();
-    if constexpr (requires { device.getPool()->NumThreads(); }) {
-      threads = std::min<Index>(threads, Index{device.getPool()->NumThreads()} + 1);
-    }
+    const Index threads = std::min<Index>(device.numThreads(), Index{device.getPool()->NumThreads()} + 1);
     return {&*device.getPool(), threads, [](void* pool, void (*run)(void*), void* argument) {
               static_cast<Pool*>(pool)->Schedule([run, argument] { run(argument); });
               return true;
