@@ -1,7 +1,16 @@
 // The compiled operator against the templates: the same bits, and the same errors.
 #include <dca/compiled.hpp>
 
+#if defined(__linux__)
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#endif
+
+#include <system_error>
+
 #include "support/catch.hpp"
+#include "support/sanitized.hpp"
 #include "support/selecting.hpp"
 
 using namespace dca_test;
@@ -416,6 +425,29 @@ TEST_CASE("threads of any kind give the same bits") {
   CHECK(same_bits(run(make_template<float>(), in, {}, threads.executor()), expected));
 }
 
+#if defined(__linux__) && !defined(DCA_TEST_SANITIZED)  // sanitizers take more memory than is allowed there
+TEST_CASE("threads that the system does not give are an error") {
+  const pid_t child = fork();
+  REQUIRE(child >= 0);
+  if (child == 0) {  // with room for a few hundred threads; it must not wait for the others
+    alarm(60);
+    const rlimit limit{Index{3} << 30, Index{3} << 30};
+    if (setrlimit(RLIMIT_AS, &limit) != 0) _exit(2);
+    try {
+      const compiled::Threads threads(4096);
+    } catch (const std::system_error&) {
+      _exit(0);
+    } catch (...) {
+    }
+    _exit(1);
+  }
+  int status = 0;
+  REQUIRE(waitpid(child, &status, 0) == child);
+  CHECK(WIFEXITED(status));
+  CHECK(WEXITSTATUS(status) == 0);
+}
+#endif
+
 TEMPLATE_TEST_CASE("merge by value is that of the templates", "", float, double) {
   const auto in = problem<TestType>(1, 60, 200);
   const auto inter = run_compiled(make_compiled<TestType>(compiled::Composition::inter_chunk), in);
@@ -509,7 +541,7 @@ TEST_CASE("errors of the compiled operator are those of the templates") {
         words_of([&] { dca::RotaryEmbedding made({.inv_freq = {1.0}, .attention_factor = nan}); }));
   const auto wrong_enum = [](int value) { return static_cast<DType>(value); };
   CHECK(config([&](auto& c) { c.scalar = wrong_enum(9); }) == "dca: scalar: dtype 9; must be float32 or float64");
-  CHECK(config([](auto& c) { c.scalar = DType::float16; }) == "dca: scalar: dtype 2; must be float32 or float64");
+  CHECK(config([](auto& c) { c.scalar = DType::float16; }) == "dca: scalar: float16; must be float32 or float64");
   CHECK(config([](auto& c) { c.composition = static_cast<compiled::Composition>(7); }) ==
         "dca: composition: 7; must be dual_chunk, causal, intra_chunk, successive_chunk or inter_chunk");
   CHECK(config([](auto& c) { c.rope.scaling = static_cast<compiled::RopeScaling>(-1); }) ==
@@ -531,7 +563,7 @@ TEST_CASE("what only the compiled operator can be told is refused by name") {
   };
   compiled::ConstTensor query = x.query;
   query.dtype = DType::int8;
-  CHECK(call(query, {}) == "dca: query: dtype 4; must be that of a number: float32, float64, float16 or bfloat16");
+  CHECK(call(query, {}) == "dca: query: int8; must be that of a number: float32, float64, float16 or bfloat16");
   query = x.query;
   query.rank = 5;
   CHECK(call(query, {}) == "dca: query: rank 5; must be from 0 to 4");

@@ -89,7 +89,7 @@ template <class F>
 decltype(auto) visit_scalar(const char* argument, DType scalar, F&& f) {
   if (scalar == DType::float32) return f(float{});
   if (scalar == DType::float64) return f(double{});
-  detail::fail(argument, "dtype " + detail::to_text(static_cast<int>(scalar)), "must be float32 or float64");
+  detail::fail(argument, name_of(scalar), "must be float32 or float64");
 }
 
 template <class T>

@@ -6,6 +6,14 @@
 
 namespace dca::compiled {
 
+/// The name of a type; its number where there is none.
+inline detail::Text name_of(DType dtype) {
+  constexpr const char* names[] = {"float32", "float64", "float16", "bfloat16", "int8", "int4"};
+  const int number = static_cast<int>(dtype);
+  if (number < 0 || number >= static_cast<int>(std::size(names))) return "dtype " + detail::to_text(number);
+  return names[number];
+}
+
 /// Calls f(std::type_identity<E>) with the type of a storage. Throws std::invalid_argument for another value.
 template <class F>
 decltype(auto) visit_storage(const char* argument, DType dtype, F&& f) {
@@ -23,8 +31,7 @@ decltype(auto) visit_storage(const char* argument, DType dtype, F&& f) {
     case DType::int4:
       return f(std::type_identity<Int4>{});
   }
-  detail::fail(argument, "dtype " + detail::to_text(static_cast<int>(dtype)),
-               "must be float32, float64, float16, bfloat16, int8 or int4");
+  detail::fail(argument, name_of(dtype), "must be float32, float64, float16, bfloat16, int8 or int4");
 }
 
 /// Likewise with that of a number.
@@ -43,13 +50,7 @@ decltype(auto) visit_number(const char* argument, DType dtype, F&& f) {
     case DType::int4:
       break;
   }
-  detail::fail(argument, "dtype " + detail::to_text(static_cast<int>(dtype)),
-               "must be that of a number: float32, float64, float16 or bfloat16");
-}
-
-inline const char* name_of(DType dtype) {
-  constexpr const char* names[] = {"float32", "float64", "float16", "bfloat16", "int8", "int4"};
-  return names[static_cast<int>(dtype)];
+  detail::fail(argument, name_of(dtype), "must be that of a number: float32, float64, float16 or bfloat16");
 }
 
 /// Shape and strides of a tensor. Throws std::invalid_argument for a rank beyond 4.

@@ -354,7 +354,7 @@ dca_status dca_paged_cache_add(dca_paged_cache* cache, int64_t* sequence);
 
 /* Adds a sequence with the tokens of another, in the same blocks, and writes its number; a block that one of them
  * writes is copied before. */
-dca_status dca_paged_cache_fork(dca_paged_cache* cache, int64_t sequence, int64_t* fork);
+dca_status dca_paged_cache_fork(dca_paged_cache* cache, int64_t sequence, int64_t* forked);
 
 /* Forgets the tokens of a sequence from position `length` on, and gives their blocks back. DCA_INVALID_ARGUMENT unless
  * 0 <= length <= its length. */

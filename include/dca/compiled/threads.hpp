@@ -9,7 +9,7 @@ namespace dca::compiled {
 class [[gnu::visibility("default")]] Threads {
  public:
   /// `count` threads that may work at once, the calling one included; 1 makes none. Throws std::invalid_argument unless
-  /// 1 <= count <= 4096.
+  /// 1 <= count <= 4096, std::system_error where the system does not give as many.
   explicit Threads(Index count);
   ~Threads();
   Threads(Threads &&) noexcept;
