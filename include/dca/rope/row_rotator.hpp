@@ -6,9 +6,10 @@
 
 namespace dca::detail {
 
-/// Turns and converts rows of one width, with the angles of the last position kept. Rotated features come out with the
-/// first of each pair in front, then the second of each: the same order for queries and keys, whatever the pairing, so
-/// that their products do not notice.
+/// Turns and converts rows of one width, with the angles of some positions kept: those of a short prompt's queries
+/// serve its keys, and those of a token all its heads. Rotated features come out with the first of each pair in front,
+/// then the second of each: the same order for queries and keys, whatever the pairing, so that their products do not
+/// notice.
 template <class T>
 class RowRotator {
  public:
@@ -16,28 +17,33 @@ class RowRotator {
       : rope_(rope),
         pairs_(rope.rotary_dim() / 2),
         angles_(rope, arena.take<double>(RotaryAngles::workspace(rope))),
-        cosine_(arena.take<T>(RotaryAngles::size(rope))),
-        sine_(arena.take<T>(RotaryAngles::size(rope))) {}
+        size_(RotaryAngles::size(rope)),
+        turns_(arena.take<T>(kept * 2 * size_)) {}
 
   template <class X>
   void operator()(Index position, const X* x, Index features, T* __restrict y) {
-    if (!known_ || position != position_) {
-      angles_(position, cosine_, sine_);
-      position_ = position;
-      known_ = true;
+    const Index slot = position & (kept - 1);
+    T* const cosine = turns_ + slot * 2 * size_;
+    T* const sine = cosine + size_;
+    if (!known_[slot] || position != positions_[slot]) {
+      angles_(position, cosine, sine);
+      positions_[slot] = position;
+      known_[slot] = true;
     }
-    turn_row(rope_.pairing(), x, pairs_, cosine_, sine_, y);
+    turn_row(rope_.pairing(), x, pairs_, cosine, sine, y);
     for (Index d = 2 * pairs_; d < features; ++d) y[d] = static_cast<T>(x[d]);
   }
 
  private:
+  static constexpr Index kept = 32;  // positions, by their lowest digits; a power of two
+
   const RotaryEmbedding& rope_;
   Index pairs_;
   RotaryAngles angles_;
-  T* cosine_;
-  T* sine_;
-  Index position_ = 0;
-  bool known_ = false;
+  Index size_;  // of the cosines of a position, and of its sines
+  T* turns_;
+  Index positions_[kept];
+  bool known_[kept] = {};
 };
 
 }  // namespace dca::detail
