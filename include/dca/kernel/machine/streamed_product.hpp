@@ -92,6 +92,9 @@ DCA_FLATTEN void score_rows(const RowStream& keys, Index features, const T* quer
   // One row's products leave no time: they take a tenth longer with it from the third-level cache (Zen 4).
   constexpr bool prefetches = Rows > 1 || !many_registers;
   const Index ahead = rows_ahead<T, E, Rows>(features);
+  // Each by itself: clang would compute every place of the unrolled loop from one of them, and run out of registers.
+  const T* query_row[Rows];
+  unroll<Rows>([&](int r) DCA_INLINE { query_row[r] = unknown(queries + r * features); });
   for (Index first = 0; first < keys.count; first += at_once) {
     Packet<T> sum[Rows * at_once];
     const auto score_step = [&](int from) DCA_INLINE {
@@ -114,7 +117,7 @@ DCA_FLATTEN void score_rows(const RowStream& keys, Index features, const T* quer
         Packet<T> key[in_step];
         unroll<in_step>([&](int k) DCA_INLINE { key[k] = Storage::template load<T>(row[k], features, d); });
         unroll<Rows>([&](int r) DCA_INLINE {
-          const Packet<T> query = load(queries + r * features + d);
+          const Packet<T> query = load(query_row[r] + d);
           unroll<in_step>([&](int k) DCA_INLINE { score[r][k] = ei::pmadd(query, key[k], score[r][k]); });
         });
       });
