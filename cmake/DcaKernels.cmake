@@ -94,7 +94,8 @@ set_target_properties(
   dca_kernels
   PROPERTIES EXPORT_NAME kernels
              LINKER_LANGUAGE CXX)
-target_link_libraries(dca_kernels PUBLIC dca::dca)
+find_package(Threads REQUIRED)
+target_link_libraries(dca_kernels PUBLIC dca::dca Threads::Threads)
 target_compile_definitions(dca_kernels INTERFACE DCA_COMPILED_KERNELS)
 
 # For those who include the compiled operator alone: the library, and neither Eigen nor the templates.
