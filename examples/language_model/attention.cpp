@@ -3,12 +3,17 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <dca/kv/small_integers.hpp>
+#include <dca/rope/frequencies.hpp>
 
 #include "error.hpp"
 #include "messages.hpp"
+#include "parts.hpp"
 
 namespace dca_lm {
 namespace {
+
+namespace compiled = dca::compiled;
 
 constexpr std::array methods{
     AttentionMethod{"dca", Remapping::dual_chunk, Stretch::none},
@@ -39,12 +44,12 @@ dca::RopeFrequencies make_frequencies(Stretch stretch, const ModelRope& rope, do
   throw Error("frequencies: unknown");
 }
 
-dca::RotaryEmbedding make_rope(const AttentionChoice& choice, const ModelRope& rope) {
+dca::RopeFrequencies make_frequencies(const AttentionChoice& choice, const ModelRope& rope) {
   dca::RopeFrequencies frequencies = make_frequencies(attention_method(choice.name).stretch, rope, choice.rope_scale);
   for (std::size_t m = 0; m < rope.frequency_divisors.size(); ++m) {
     frequencies.inv_freq[m] /= rope.frequency_divisors[m];
   }
-  return dca::RotaryEmbedding(std::move(frequencies), dca::RopePairing::interleaved);
+  return frequencies;
 }
 
 Index at_least(Index least, const char* option, Index value) {
@@ -97,58 +102,66 @@ AttentionChoice with_defaults(AttentionChoice choice, Index trained_window, Inde
 }
 
 Attention::Attention(const AttentionChoice& choice, const ModelRope& rope)
-    : operator_(make(choice, rope)), inter_(inter_selection(choice.inter)) {}
+    : operator_(make(choice, rope)),
+      has_distant_chunks_(attention_method(choice.name).has_distant_chunks()),
+      inter_(inter_selection(choice.inter)) {}
 
-Operator Attention::make(const AttentionChoice& choice, const ModelRope& rope) {
+template <class... Parts, class Layout>
+Attention::Operator Attention::make_of(const Layout& layout, compiled::AttentionConfig config) {
+  auto kept = std::make_shared<const Layout>(layout);
+  const compiled::OwnParts parts = compiled::own_parts<Parts...>(*kept);
+  config.own_parts = &parts;
+  return {std::move(kept), compiled::Attention(config)};
+}
+
+Attention::Operator Attention::make(const AttentionChoice& choice, const ModelRope& rope) {
   const AttentionMethod& method = attention_method(choice.name);
-  const dca::RotaryEmbedding turn = make_rope(choice, rope);
-  const auto chunks = [&] {
-    return dca::ChunkLayout({.chunk_size = choice.chunk_size, .local_window = choice.local_window});
+  const dca::RopeFrequencies frequencies = make_frequencies(choice, rope);
+  compiled::AttentionConfig config{.chunks = {.chunk_size = choice.chunk_size, .local_window = choice.local_window},
+                                   .rope = {.pairing = compiled::RopePairing::interleaved,
+                                            .attention_factor = frequencies.attention_factor,
+                                            .inv_freq = frequencies.inv_freq}};
+  const auto compose = [&](compiled::Composition composition) -> Operator {
+    config.composition = composition;
+    return {nullptr, compiled::Attention(config)};
   };
   switch (method.remapping) {
     case Remapping::dual_chunk:
-      return dca::DualChunkAttention<float>({.chunks = chunks(), .rope = turn});
+      return compose(compiled::Composition::dual_chunk);
     case Remapping::whole:
-      return dca::CausalAttention<float>({.rope = turn});
+      return compose(compiled::Composition::causal);
     case Remapping::intra_chunk:
-      return dca::IntraChunkAttention<float>({.chunks = chunks(), .rope = turn});
+      return compose(compiled::Composition::intra_chunk);
     case Remapping::intra_and_inter:
-      return IntraAndInterAttention({.chunks = chunks(), .rope = turn});
+      return make_of<AllEarlierChunks, dca::IntraChunk>(dca::ChunkLayout(config.chunks), config);
     case Remapping::streaming: {
       const Index sinks = at_least(0, "--sinks", choice.sinks), window = at_least(1, "--window", choice.window);
-      return StreamingAttention({.chunks = {sinks, window}, .rope = turn});
+      const remappings::StreamingLayout layout{sinks, window};
+      return make_of<remappings::SinkTokens, remappings::RecentTokens>(layout, config);
     }
     case Remapping::self_extend: {
       const Index window = at_least(1, "--window", choice.window), group = at_least(1, "--group", choice.group);
-      return SelfExtendAttention({.chunks = {window, group}, .rope = turn});
+      const remappings::SelfExtendLayout layout{window, group};
+      return make_of<remappings::GroupedTokens, remappings::NeighbourTokens>(layout, config);
     }
   }
   throw Error("--attention " + choice.name + ": unknown");
 }
 
-std::unique_ptr<LayerCache> Attention::make_cache(KvType type, dca::CacheShape shape, const CacheSize& size) const {
+LayerCache Attention::make_cache(KvType type, const dca::CacheShape& shape, const CacheSize& size) const {
   if (type == KvType::int4 && shape.head_dim % dca::Int4::group != 0) {
     throw Error("--kv-type int4; it needs a head_dim that is a multiple of " + std::to_string(dca::Int4::group) +
                 ", the model's is " + std::to_string(shape.head_dim));
   }
-  switch (type) {
-    case KvType::float32:
-      return make_layer_cache<float>(operator_, inter_, shape, size);
-    case KvType::half:
-      return make_layer_cache<Eigen::half>(operator_, inter_, shape, size);
-    case KvType::bfloat16:
-      return make_layer_cache<Eigen::bfloat16>(operator_, inter_, shape, size);
-    case KvType::int8:
-      return make_layer_cache<dca::Int8>(operator_, inter_, shape, size);
-    case KvType::int4:
-      return make_layer_cache<dca::Int4>(operator_, inter_, shape, size);
+  if (inter_.policy != compiled::Policy::all && !has_distant_chunks_) {
+    throw Error("--inter: only dca, with any frequencies, and intra+inter have distant chunks to choose from");
   }
-  throw Error("--kv-type: unknown");
+  return LayerCache(operator_.attend, inter_, type, shape, size);
 }
 
-InterSelection inter_selection(const std::string& text) {
+compiled::Selection inter_selection(const std::string& text) {
   constexpr Index most_inter_keys = Index{1} << 24;  // as many as a text may have tokens
-  if (text == "all") return dca::AllChunks{};
+  if (text == "all") return {};
   const std::size_t colon = text.find(':');
   const char *const last = text.data() + text.size(), *const first =
                                                           colon == text.npos ? last : text.data() + colon + 1;
@@ -158,20 +171,12 @@ InterSelection inter_selection(const std::string& text) {
     constexpr Index most_first = 128;
     const Index sinks = std::min(keys, most_first);
     const std::string policy = text.substr(0, colon);
-    if (policy == "recent") return dca::FirstAndRecent{.first = sinks, .recent = keys - sinks};
-    if (policy == "top") return dca::TopBlocks{.keys = keys};
+    if (policy == "recent")
+      return {.policy = compiled::Policy::first_and_recent, .first = sinks, .recent = keys - sinks};
+    if (policy == "top") return {.policy = compiled::Policy::top_blocks, .keys = keys};
   }
   throw Error("--inter " + printable(text) + "; must be all, recent:N or top:N, with a number of keys up to " +
               std::to_string(most_inter_keys));
-}
-
-KvType kv_type_of(const std::string& name) {
-  if (name == "float") return KvType::float32;
-  if (name == "half") return KvType::half;
-  if (name == "bfloat16") return KvType::bfloat16;
-  if (name == "int8") return KvType::int8;
-  if (name == "int4") return KvType::int4;
-  throw Error("--kv-type " + printable(name) + "; must be float, half, bfloat16, int8 or int4");
 }
 
 }  // namespace dca_lm

@@ -1,6 +1,8 @@
 // The ways to reach past a model's window that are compared.
 #pragma once
 
+#include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -24,6 +26,9 @@ struct AttentionMethod {
   bool has_chunks() const {
     return remapping == Remapping::dual_chunk || remapping == Remapping::intra_chunk ||
            remapping == Remapping::intra_and_inter;
+  }
+  bool has_distant_chunks() const {
+    return remapping == Remapping::dual_chunk || remapping == Remapping::intra_and_inter;
   }
 };
 
@@ -69,17 +74,26 @@ class Attention {
   Attention(const AttentionChoice& choice, const ModelRope& rope);
 
   /// A cache of one layer that this attention, which must outlive it, reads. Throws Error where head_dim does not suit
-  /// the type or the attention does not read it, std::bad_alloc.
-  std::unique_ptr<LayerCache> make_cache(KvType type, dca::CacheShape shape, const CacheSize& size) const;
+  /// the type or there are no distant chunks to choose from, std::bad_alloc.
+  LayerCache make_cache(KvType type, const dca::CacheShape& shape, const CacheSize& size) const;
 
  private:
+  /// With what its parts refer to.
+  struct Operator {
+    std::shared_ptr<const void> layout;
+    dca::compiled::Attention attend;
+  };
+
+  template <class... Parts, class Layout>
+  static Operator make_of(const Layout& layout, dca::compiled::AttentionConfig config);
   static Operator make(const AttentionChoice& choice, const ModelRope& rope);
 
   Operator operator_;
-  InterSelection inter_;
+  bool has_distant_chunks_;
+  dca::compiled::Selection inter_;
 };
 
 /// What --inter says. Throws Error for anything but all, recent:N and top:N with N from 0 on.
-InterSelection inter_selection(const std::string& text);
+dca::compiled::Selection inter_selection(const std::string& text);
 
 }  // namespace dca_lm

@@ -163,7 +163,7 @@ BatchRun run_batch(Session& session, const CacheSize& size, std::span<const std:
         return "position " + std::to_string(session.length(sequence) - 1) + " of " +
                printable(name_of(static_cast<std::size_t>(sequence), options));
       };
-      const Matrix logits = session.model().logits(session.device(), chosen, name);
+      const Matrix logits = session.model().logits(session.executor(), chosen, name);
       for (std::size_t r = 0; r < rows.size(); ++r) {
         schedule.take(session, pieces[static_cast<std::size_t>(rows[r])].sequence, logits.row(static_cast<Index>(r)));
       }
@@ -175,8 +175,8 @@ BatchRun run_batch(Session& session, const CacheSize& size, std::span<const std:
   return run;
 }
 
-BatchRun run_one_by_one(const LlamaModel& model, const Attention& attention, const Eigen::ThreadPoolDevice& device,
-                        KvType type, std::span<const std::vector<Token>> prompts, const BatchOptions& options,
+BatchRun run_one_by_one(const LlamaModel& model, const Attention& attention, const dca::Executor& executor, KvType type,
+                        std::span<const std::vector<Token>> prompts, const BatchOptions& options,
                         const ProgressCallback& progress) {
   check(prompts, options);
   BatchRun run;
@@ -184,7 +184,7 @@ BatchRun run_one_by_one(const LlamaModel& model, const Attention& attention, con
   Index before = 0;  // reads of the prompts before
   for (std::size_t k = 0; k < prompts.size(); ++k) {
     const std::vector<Token>& prompt = prompts[k];
-    Session session(model, attention, device, {.tokens = static_cast<Index>(prompt.size()) + options.tokens}, type);
+    Session session(model, attention, executor, {.tokens = static_cast<Index>(prompt.size()) + options.tokens}, type);
     Continuation& continuation = run.continuations.emplace_back();
     const Index pieces = pieces_of(prompt, options);
     const auto show = [&](double reads) {

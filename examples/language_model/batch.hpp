@@ -40,8 +40,8 @@ BatchRun run_batch(Session& session, const CacheSize& size, std::span<const std:
                    const BatchOptions& options, const ProgressCallback& progress);
 
 /// The same prompts, one after the other, each in a session with a cache in one piece; otherwise as `run_batch`.
-BatchRun run_one_by_one(const LlamaModel& model, const Attention& attention, const Eigen::ThreadPoolDevice& device,
-                        KvType type, std::span<const std::vector<Token>> prompts, const BatchOptions& options,
+BatchRun run_one_by_one(const LlamaModel& model, const Attention& attention, const dca::Executor& executor, KvType type,
+                        std::span<const std::vector<Token>> prompts, const BatchOptions& options,
                         const ProgressCallback& progress);
 
 /// Logits that are closer than this may change places by rounding alone.

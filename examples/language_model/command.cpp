@@ -120,11 +120,11 @@ void add_common_options(CLI::App& command, CommonOptions& options, const std::st
 Run::Run(const CommonOptions& options)
     : results("--json", options.json),
       path(options.model),
-      pool(granted_threads(options.threads)),
-      device(&pool, options.threads),
+      threads(granted_threads(options.threads)),
+      executor(threads.executor()),
       file(path),
       tokenizer(naming(path, [&] { return Tokenizer(file); })),
-      model(naming(path, [&] { return LlamaModel(file, device); })) {}
+      model(naming(path, [&] { return LlamaModel(file, executor); })) {}
 
 Attention Run::attention(CommonOptions& options, Index text_tokens) const {
   const ModelRope& rope = model.config().rope;
@@ -152,7 +152,7 @@ Json describe(const CommonOptions& options, const Run& run, Index cache_bytes) {
   json["cache_bytes"] = cache_bytes;
   json["peak_memory_bytes"] = peak_memory_bytes();
   json["threads"] = options.threads;
-  json["instruction_set"] = dca::kernel_info().instruction_set;
+  json["instruction_set"] = dca::compiled::kernels_in_use().instruction_set;
   return json;
 }
 
@@ -160,7 +160,7 @@ std::string heading(const CommonOptions& options, const Run& run, Index cache_by
   std::ostringstream line;
   line << options.attention.name << ", " << options.tokens << " tokens (trained window "
        << run.model.config().rope.trained_window << "), " << options.threads << " threads, "
-       << dca::kernel_info().instruction_set;
+       << dca::compiled::kernels_in_use().instruction_set;
   const Json settings = settings_of(options.attention);
   for (const auto& [name, number] : settings.items()) line << ", " << name << " " << number;
   line << ", " << options.kv_type << " cache of " << mebibytes(cache_bytes);

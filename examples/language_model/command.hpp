@@ -76,8 +76,8 @@ struct Run {
 
   program::ResultFile results;
   std::string path;  // of the model
-  Eigen::ThreadPool pool;
-  Eigen::ThreadPoolDevice device;
+  dca::compiled::Threads threads;
+  dca::Executor executor;
   GgufFile file;
   Tokenizer tokenizer;
   LlamaModel model;

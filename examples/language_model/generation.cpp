@@ -94,7 +94,7 @@ Generation generate(Session& session, std::span<const Token> prompt, const Gener
   const Clock::time_point prefilled = Clock::now();
   generation.prefill_seconds = seconds_between(start, prefilled);
   for (;;) {
-    const Matrix logits = session.model().logits(session.device(), hidden, positions_from(session.length() - 1));
+    const Matrix logits = session.model().logits(session.executor(), hidden, positions_from(session.length() - 1));
     const Token token = choose(logits.row(0));
     generation.ended = std::find(options.ends.begin(), options.ends.end(), token) != options.ends.end();
     if (generation.ended) break;

@@ -15,11 +15,11 @@ namespace {
 
 constexpr Index rows_per_task = 128;
 
-/// body(first, last) over [0, rows) in pieces of rows_per_task, on the threads of the device.
+/// body(first, last) over [0, rows) in pieces of rows_per_task, on the threads of the executor.
 template <class Body>
-void for_row_blocks(const Eigen::ThreadPoolDevice& device, Index rows, const Body& body) {
+void for_row_blocks(const dca::Executor& executor, Index rows, const Body& body) {
   const Index blocks = (rows + rows_per_task - 1) / rows_per_task;
-  for_tasks(device, blocks,
+  for_tasks(executor, blocks,
             [&](Index block) { body(block * rows_per_task, std::min(rows, (block + 1) * rows_per_task)); });
 }
 
@@ -36,12 +36,12 @@ const GgufTensor& find(const GgufFile& file, const std::string& name, const std:
   return *tensor;
 }
 
-Matrix load_matrix(const GgufFile& file, const Eigen::ThreadPoolDevice& device, const std::string& name, Index outputs,
+Matrix load_matrix(const GgufFile& file, const dca::Executor& executor, const std::string& name, Index outputs,
                    Index inputs) {
   const GgufTensor& tensor =
       find(file, name, {static_cast<std::uint64_t>(inputs), static_cast<std::uint64_t>(outputs)});
   Matrix weights(outputs, inputs);
-  for_row_blocks(device, outputs, [&](Index first, Index last) {
+  for_row_blocks(executor, outputs, [&](Index first, Index last) {
     dequantize_rows(tensor, static_cast<std::uint64_t>(first),
                     {weights.data() + first * inputs, static_cast<std::size_t>((last - first) * inputs)});
   });
@@ -124,18 +124,18 @@ Error not_finite(const std::string& row) {
   return Error("the logits at " + row + "; must be finite: the model's weights hold NaN or infinity, or overflow");
 }
 
-LlamaModel::LlamaModel(const GgufFile& file, const Eigen::ThreadPoolDevice& device) : config_(read_config(file)) {
+LlamaModel::LlamaModel(const GgufFile& file, const dca::Executor& executor) : config_(read_config(file)) {
   const LlamaConfig& c = config_;
   check_roles(file, static_cast<std::uint64_t>(c.layers));
-  embedding_ = load_matrix(file, device, "token_embd.weight", c.vocabulary, c.width);
+  embedding_ = load_matrix(file, executor, "token_embd.weight", c.vocabulary, c.width);
   if (file.find_tensor("output.weight") != nullptr)
-    head_ = load_matrix(file, device, "output.weight", c.vocabulary, c.width);
+    head_ = load_matrix(file, executor, "output.weight", c.vocabulary, c.width);
   output_norm_ = load_vector(file, "output_norm.weight", c.width);
   const Index kv_width = c.kv_heads * c.head_dim;
   for (Index k = 0; k < c.layers; ++k) {
     const std::string name = "blk." + std::to_string(k) + ".";
     const auto matrix = [&](const char* part, Index outputs, Index inputs) {
-      return load_matrix(file, device, name + part + ".weight", outputs, inputs);
+      return load_matrix(file, executor, name + part + ".weight", outputs, inputs);
     };
     layers_.push_back({load_vector(file, name + "attn_norm.weight", c.width),
                        load_vector(file, name + "ffn_norm.weight", c.width), matrix("attn_q", c.width, c.width),
@@ -184,10 +184,10 @@ void LlamaModel::negative_log_likelihoods(const Eigen::Ref<const Matrix>& hidden
   }
 }
 
-Matrix LlamaModel::logits(const Eigen::ThreadPoolDevice& device, const Eigen::Ref<const Matrix>& hidden,
+Matrix LlamaModel::logits(const dca::Executor& executor, const Eigen::Ref<const Matrix>& hidden,
                           const NameRow& name) const {
   Matrix logits(hidden.rows(), config_.vocabulary);
-  MultiplyVectors{device}(hidden, head(), logits);
+  MultiplyVectors{executor}(hidden, head(), logits);
   check_finite(logits, name);
   return logits;
 }

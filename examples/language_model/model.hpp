@@ -1,6 +1,7 @@
 // A Llama model: its weights, and what its last states say.
 #pragma once
 
+#include <Eigen/Core>
 #include <functional>
 #include <span>
 
@@ -37,7 +38,7 @@ class LlamaModel {
  public:
   /// Throws Error where the file is not a Llama model with all its tensors in the right shapes, or has keys or tensors
   /// that would change results and are not supported.
-  LlamaModel(const GgufFile& file, const Eigen::ThreadPoolDevice& device);
+  LlamaModel(const GgufFile& file, const dca::Executor& executor);
 
   const LlamaConfig& config() const { return config_; }
 
@@ -51,10 +52,9 @@ class LlamaModel {
   void negative_log_likelihoods(const Eigen::Ref<const Matrix>& hidden, std::span<const Token> targets,
                                 std::span<double> nll, Index block = 2048) const;
 
-  /// Logits after a few hidden states, on the threads of the device: [rows, vocabulary]. Throws Error where they are
+  /// Logits after a few hidden states, on the threads of the executor: [rows, vocabulary]. Throws Error where they are
   /// not finite.
-  Matrix logits(const Eigen::ThreadPoolDevice& device, const Eigen::Ref<const Matrix>& hidden,
-                const NameRow& name) const;
+  Matrix logits(const dca::Executor& executor, const Eigen::Ref<const Matrix>& hidden, const NameRow& name) const;
 
  private:
   friend class Session;

@@ -1,4 +1,4 @@
-// Attentions that the program compares with Dual Chunk Attention, as compositions of the library.
+// Parts of the attentions that the program compares with Dual Chunk Attention.
 #pragma once
 
 #include "../remappings.hpp"
@@ -20,9 +20,5 @@ struct AllEarlierChunks {
   static constexpr Index key_position(const Layout& chunks, Index j) { return KeyPlacement::position(chunks, j); }
   static constexpr dca::KeyRange keys(const Layout& chunks, Index i) { return {0, i - i % chunks.chunk_len()}; }
 };
-
-using IntraAndInterAttention = dca::ComposedAttention<float, AllEarlierChunks, dca::IntraChunk>;
-using StreamingAttention = dca::ComposedAttention<float, remappings::SinkTokens, remappings::RecentTokens>;
-using SelfExtendAttention = dca::ComposedAttention<float, remappings::GroupedTokens, remappings::NeighbourTokens>;
 
 }  // namespace dca_lm

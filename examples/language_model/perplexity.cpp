@@ -23,7 +23,7 @@ void score(const Session& session, const Matrix& hidden, std::span<const Token> 
   const auto count = static_cast<Index>(targets.size());
   std::atomic<Index> done{0};
   std::mutex reporting;
-  for_tasks(session.device(), (count + rows_per_task - 1) / rows_per_task, [&](Index task) {
+  for_tasks(session.executor(), (count + rows_per_task - 1) / rows_per_task, [&](Index task) {
     const Index first = task * rows_per_task, rows = std::min(rows_per_task, count - first);
     const auto at = static_cast<std::size_t>(first), size = static_cast<std::size_t>(rows);
     session.model().negative_log_likelihoods(hidden.middleRows(first, rows), targets.subspan(at, size),

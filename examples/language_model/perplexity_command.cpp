@@ -19,16 +19,17 @@ struct PplOptions {
 };
 
 /// A record per layer, kv_head and block of queries; positions are [first, last), blocks those of `block_size` keys.
-Json described(const std::vector<std::vector<dca::ChosenBlocks>>& layers) {
+Json described(const std::vector<dca::compiled::Choices>& layers) {
   Json json = Json::array();
   for (std::size_t layer = 0; layer < layers.size(); ++layer) {
-    for (const auto& [query, blocks] : layers[layer]) {
+    for (Index k = 0; k < layers[layer].size(); ++k) {
+      const dca::compiled::Choices::Choice choice = layers[layer][k];
       json.push_back({{"layer", layer},
-                      {"kv_head", query.kv_head},
-                      {"first_query", query.queries.first},
-                      {"last_query", query.queries.last},
-                      {"keys", query.keys.last},
-                      {"blocks", blocks}});
+                      {"kv_head", choice.kv_head},
+                      {"first_query", choice.queries.first},
+                      {"last_query", choice.queries.last},
+                      {"keys", choice.keys.last},
+                      {"blocks", choice.blocks}});
     }
   }
   return json;
@@ -63,8 +64,8 @@ int run_ppl(PplOptions& options) {
   const std::size_t text_tokens = tokens.size();
   tokens.resize(static_cast<std::size_t>(common.tokens) + 1);
   const Index room = options.context == 0 ? common.tokens : std::min(options.context, common.tokens);
-  Session session(run.model, attention, run.device, {.tokens = room}, kv_type_of(common.kv_type));
-  std::vector<std::vector<dca::ChosenBlocks>> chosen;
+  Session session(run.model, attention, run.executor, {.tokens = room}, kv_type_of(common.kv_type));
+  std::vector<dca::compiled::Choices> chosen;
   if (options.chosen) session.record(&chosen);
   const auto start = std::chrono::steady_clock::now();
   const std::vector<double> nll = [&] {

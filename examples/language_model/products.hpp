@@ -28,13 +28,13 @@ struct MultiplyMatrices {
   }
 };
 
-/// The same for a few rows, on the threads of the device: the time goes into reading the weights, so each task reads
+/// The same for a few rows, on the threads of the executor: the time goes into reading the weights, so each task reads
 /// some of them once and multiplies them with every row. A row's result does not depend on the other rows.
 struct MultiplyVectors {
   void operator()(const Eigen::Ref<const Matrix>& x, const Matrix& weights, Eigen::Ref<Matrix> out) const {
     constexpr Index fewest_outputs = 64, most_tasks = 64;
     const Index outputs = weights.rows(), step = std::max(fewest_outputs, (outputs + most_tasks - 1) / most_tasks);
-    for_tasks(device, (outputs + step - 1) / step, [&](Index task) {
+    for_tasks(executor, (outputs + step - 1) / step, [&](Index task) {
       const Index first = task * step, count = std::min(step, outputs - first);
       for (Index row = 0; row < x.rows(); ++row) {
         out.row(row).segment(first, count).transpose().noalias() =
@@ -43,7 +43,7 @@ struct MultiplyVectors {
     });
   }
 
-  const Eigen::ThreadPoolDevice& device;
+  const dca::Executor& executor;
 };
 
 }  // namespace dca_lm

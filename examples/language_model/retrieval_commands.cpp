@@ -126,7 +126,7 @@ int run_passkey(RetrievalOptions& options) {
   return run_lengths(options, "passkey",
                      [&](const Run& run, const Attention& attention, Index tokens, Index& cache_bytes,
                          const ProgressCallback& progress) {
-                       Session session(run.model, attention, run.device, {.tokens = tokens + passkey_answer_tokens},
+                       Session session(run.model, attention, run.executor, {.tokens = tokens + passkey_answer_tokens},
                                        kv_type_of(options.common.kv_type));
                        cache_bytes = session.cache_bytes();
                        std::vector<Trial> trials;
@@ -145,7 +145,7 @@ int run_needle(RetrievalOptions& options) {
       [&](const Run& run, const Attention& attention, Index tokens, Index& cache_bytes,
           const ProgressCallback& progress) {
         if (haystack.empty()) haystack = run.encode_file(options.text, Run::Beginning::none);
-        Session session(run.model, attention, run.device, {.tokens = tokens + needle_answer_tokens(run.tokenizer)},
+        Session session(run.model, attention, run.executor, {.tokens = tokens + needle_answer_tokens(run.tokenizer)},
                         kv_type_of(options.common.kv_type));
         cache_bytes = session.cache_bytes();
         std::vector<Trial> trials;

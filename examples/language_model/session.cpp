@@ -42,11 +42,11 @@ struct Session::Rows {
   Index total() const { return cu_seqlens.back(); }
 
   /// body(first, count, multiply) for the rows of the short pieces, then for blocks of the others, on the threads of
-  /// the device.
+  /// the executor.
   template <class Body>
-  void for_blocks(const Eigen::ThreadPoolDevice& device, const Body& body) const {
-    if (few > 0) body(Index{0}, few, MultiplyVectors{device});
-    for_tasks(device, static_cast<Index>(blocks.size()), [&](Index k) {
+  void for_blocks(const dca::Executor& executor, const Body& body) const {
+    if (few > 0) body(Index{0}, few, MultiplyVectors{executor});
+    for_tasks(executor, static_cast<Index>(blocks.size()), [&](Index k) {
       const auto& [first, count] = blocks[static_cast<std::size_t>(k)];
       body(first, count, MultiplyMatrices{});
     });
@@ -58,9 +58,9 @@ struct Session::Rows {
   std::vector<std::pair<Index, Index>> blocks;  // first row and number of rows
 };
 
-Session::Session(const LlamaModel& model, const Attention& attention, const Eigen::ThreadPoolDevice& device,
+Session::Session(const LlamaModel& model, const Attention& attention, const dca::Executor& executor,
                  const CacheSize& size, KvType type)
-    : model_(model), device_(device), size_(size), lengths_(static_cast<std::size_t>(size.sequences), 0) {
+    : model_(model), executor_(executor), size_(size), lengths_(static_cast<std::size_t>(size.sequences), 0) {
   const LlamaConfig& c = model.config();
   for (Index layer = 0; layer < c.layers; ++layer) {
     caches_.push_back(attention.make_cache(type, {c.kv_heads, c.head_dim, c.head_dim}, size));
@@ -70,12 +70,12 @@ Session::Session(const LlamaModel& model, const Attention& attention, const Eige
 void Session::truncate(Index length, Index sequence) {
   Index& now = lengths_[static_cast<std::size_t>(sequence)];
   now = std::min(length, now);
-  for (const auto& cache : caches_) cache->truncate(sequence, now);
+  for (LayerCache& cache : caches_) cache.truncate(sequence, now);
 }
 
 Index Session::cache_bytes() const {
   Index bytes = 0;
-  for (const auto& cache : caches_) bytes += cache->bytes();
+  for (const LayerCache& cache : caches_) bytes += cache.bytes();
   return bytes;
 }
 
@@ -151,33 +151,35 @@ Matrix Session::read(std::span<const Piece> pieces, const ProgressCallback& prog
 }
 
 void Session::attend(std::size_t layer, const Rows& rows) {
-  LayerCache& cache = *caches_[layer];
-  const LlamaConfig& c = model_.config();
-  const auto heads = [&](const Matrix& x, Index first, Index count) {
-    return dca::contiguous(x.data(), {x.rows(), x.cols() / c.head_dim, c.head_dim}).slice(0, first, count);
+  LayerCache& cache = caches_[layer];
+  const Index head_dim = model_.config().head_dim;
+  const auto heads = [&](auto& x, Index first, Index count) {
+    return dca::compiled::contiguous(x.data() + first * x.cols(), {count, x.cols() / head_dim, head_dim});
   };
   for (std::size_t k = 0; k < rows.pieces.size(); ++k) {
     const Index first = rows.cu_seqlens[k], count = rows.cu_seqlens[k + 1] - first, sequence = rows.sequences[k];
     cache.truncate(sequence, length(sequence));  // a read that failed on its way may have left tokens in some layers
-    cache.append(device_, sequence, heads(keys_, first, count), heads(values_, first, count));
+    cache.append(executor_, sequence, heads(keys_, first, count), heads(values_, first, count));
   }
   if (chosen_ != nullptr) chosen_->resize(caches_.size());
-  auto* const chosen = chosen_ == nullptr ? nullptr : &(*chosen_)[layer];
-  cache.attend(device_, {heads(queries_, 0, rows.total()), rows.sequences, rows.cu_seqlens, chosen},
-               dca::contiguous(attended_.data(), dca::Extents{rows.total(), c.heads, c.head_dim}), workspace_);
+  cache.attend(executor_, heads(queries_, 0, rows.total()), heads(attended_, 0, rows.total()),
+               {.cu_seqlens = rows.cu_seqlens,
+                .sequences = rows.sequences,
+                .workspace = &workspace_,
+                .chosen = chosen_ == nullptr ? nullptr : &(*chosen_)[layer]});
 }
 
 void Session::run_layer(std::size_t index, const Rows& rows, Matrix& states) {
   const LlamaConfig& c = model_.config();
   const LlamaModel::Layer& layer = model_.layers_[index];
-  rows.for_blocks(device_, [&](Index first, Index count, const auto& multiply) {
+  rows.for_blocks(executor_, [&](Index first, Index count, const auto& multiply) {
     const Matrix x = normalised(states.middleRows(first, count), layer.attention_norm, c.norm_epsilon);
     multiply(x, layer.query, queries_.middleRows(first, count));
     multiply(x, layer.key, keys_.middleRows(first, count));
     multiply(x, layer.value, values_.middleRows(first, count));
   });
   attend(index, rows);
-  rows.for_blocks(device_, [&](Index first, Index count, const auto& multiply) {
+  rows.for_blocks(executor_, [&](Index first, Index count, const auto& multiply) {
     auto state = states.middleRows(first, count);
     Matrix update(count, c.width), gate(count, c.hidden), up(count, c.hidden);
     multiply(attended_.middleRows(first, count), layer.output, update);

@@ -21,8 +21,8 @@ class Session {
  public:
   /// `size` says how many sequences there are and how much room. Throws Error where the model's head_dim does not suit
   /// the type, std::bad_alloc.
-  Session(const LlamaModel& model, const Attention& attention, const Eigen::ThreadPoolDevice& device,
-          const CacheSize& size, KvType type = KvType::float32);
+  Session(const LlamaModel& model, const Attention& attention, const dca::Executor& executor, const CacheSize& size,
+          KvType type = KvType::float32);
 
   /// Tokens that a sequence holds.
   Index length(Index sequence = 0) const { return lengths_[static_cast<std::size_t>(sequence)]; }
@@ -39,14 +39,14 @@ class Session {
   /// Throws as the above, and where a sequence is not there or comes twice.
   Matrix read(std::span<const Piece> pieces, const ProgressCallback& progress = nullptr);
 
-  /// From now on, what queries choose among distant keys is appended to `chosen`, a list per layer; null: no more.
-  void record(std::vector<std::vector<dca::ChosenBlocks>>* chosen) { chosen_ = chosen; }
+  /// From now on, what queries choose among distant keys is appended to `chosen`, one per layer; null: no more.
+  void record(std::vector<dca::compiled::Choices>* chosen) { chosen_ = chosen; }
 
   /// Bytes that the caches of all layers hold.
   Index cache_bytes() const;
 
   const LlamaModel& model() const { return model_; }
-  const Eigen::ThreadPoolDevice& device() const { return device_; }
+  const dca::Executor& executor() const { return executor_; }
 
  private:
   struct Rows;
@@ -57,13 +57,13 @@ class Session {
   void run_layer(std::size_t layer, const Rows& rows, Matrix& states);
 
   const LlamaModel& model_;
-  const Eigen::ThreadPoolDevice& device_;
+  dca::Executor executor_;
   CacheSize size_;
-  std::vector<std::unique_ptr<LayerCache>> caches_;  // per layer
-  std::vector<Index> lengths_;                       // per sequence
-  Matrix queries_, keys_, values_, attended_;        // of the rows that are read
-  dca::Workspace workspace_;
-  std::vector<std::vector<dca::ChosenBlocks>>* chosen_ = nullptr;
+  std::vector<LayerCache> caches_;             // per layer
+  std::vector<Index> lengths_;                 // per sequence
+  Matrix queries_, keys_, values_, attended_;  // of the rows that are read
+  dca::compiled::Workspace workspace_;
+  std::vector<dca::compiled::Choices>* chosen_ = nullptr;
 };
 
 }  // namespace dca_lm

@@ -1,19 +1,20 @@
-// Tasks on the threads of a device.
+// Tasks on the threads of an executor.
 #pragma once
 
 #include <algorithm>
 #include <atomic>
-#include <dca/dca.hpp>
+#include <dca/device/executor.hpp>
 #include <exception>
+#include <unsupported/Eigen/CXX11/ThreadPool>
 
 namespace dca_lm {
 
-/// body(task) for the tasks 0, 1, ..., on this thread and others of the device. Not to be called from a thread of the
-/// device's pool. The first exception of a task (such as bad_alloc) is rethrown here once running tasks have ended;
+/// body(task) for the tasks 0, 1, ..., on this thread and others of the executor. Not to be called from a thread of
+/// its pool. The first exception of a task (such as bad_alloc) is rethrown here once running tasks have ended;
 /// later tasks are skipped. In the pool's threads nothing else is done that could throw, which would end the program:
 /// Eigen's parallelFor takes memory there.
 template <class Body>
-void for_tasks(const Eigen::ThreadPoolDevice& device, dca::Index tasks, const Body& body) {
+void for_tasks(const dca::Executor& executor, dca::Index tasks, const Body& body) {
   std::atomic<dca::Index> next{0};
   std::atomic<bool> failed{false};
   std::exception_ptr error;
@@ -26,18 +27,20 @@ void for_tasks(const Eigen::ThreadPoolDevice& device, dca::Index tasks, const Bo
       }
     }
   };
-  const dca::Index others = std::clamp<dca::Index>(tasks - 1, 0, device.numThreads() - 1);
+  const dca::Index others = std::clamp<dca::Index>(tasks - 1, 0, executor.threads - 1);
   Eigen::Barrier ended(static_cast<unsigned>(others));
-  const auto help = [&work, &ended] {
+  auto help = [&work, &ended] {
     work();
     ended.Notify();
   };
+  const auto run = [](void* argument) { (*static_cast<decltype(help)*>(argument))(); };
   for (dca::Index k = 0; k < others; ++k) {
+    bool scheduled = false;
     try {
-      device.getPool()->Schedule(help);
-    } catch (...) {
-      ended.Notify();  // fewer threads do as well
+      scheduled = executor.schedule(executor.pool, run, &help);
+    } catch (...) {  // fewer threads do as well
     }
+    if (!scheduled) ended.Notify();
   }
   work();
   ended.Wait();

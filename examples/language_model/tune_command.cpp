@@ -37,7 +37,7 @@ TuningResult measure(const TuneOptions& options, const Run& run, std::span<const
                      const dca::ChunkConfig& sizes) {
   const ModelRope& rope = run.model.config().rope;
   const Attention attention({.name = "dca", .chunk_size = sizes.chunk_size, .local_window = sizes.local_window}, rope);
-  Session session(run.model, attention, run.device, {.tokens = options.common.tokens},
+  Session session(run.model, attention, run.executor, {.tokens = options.common.tokens},
                   kv_type_of(options.common.kv_type));
   const Progress progress("chunk_size " + std::to_string(sizes.chunk_size) + ", local_window " +
                           std::to_string(sizes.local_window));
@@ -75,7 +75,7 @@ int run_tune(TuneOptions& options) {
   const std::vector<Token> tokens = tokens_of(options, run);
   const Index window = run.model.config().rope.trained_window;
   std::printf("dca, %td tokens, scored beyond the trained window of %td, %d threads, %s, %s cache\n", common.tokens,
-              window, common.threads, dca::kernel_info().instruction_set, common.kv_type.c_str());
+              window, common.threads, dca::compiled::kernels_in_use().instruction_set, common.kv_type.c_str());
   const std::vector<TuningResult> results =
       tune(window, 60 * options.budget_minutes,
            [&](const dca::ChunkConfig& sizes) { return measure(options, run, tokens, sizes); });
@@ -90,7 +90,7 @@ int run_tune(TuneOptions& options) {
   Json json{{"model", common.model}, {"tokens", common.tokens}, {"trained_window", window}};
   json["kv_type"] = common.kv_type;
   json["threads"] = common.threads;
-  json["instruction_set"] = dca::kernel_info().instruction_set;
+  json["instruction_set"] = dca::compiled::kernels_in_use().instruction_set;
   json["tried"] = Json::array();
   for (const TuningResult& result : results) json["tried"].push_back(as_json(result, best, common.tokens));
   json.update(config);

@@ -16,14 +16,6 @@ double mean_of(const std::vector<double>& values) {
   return std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(values.size());
 }
 
-void add_if_new(std::vector<dca::ChunkConfig>& sizes, Index chunk_size, Index local_window) {
-  if (chunk_size < 1 || local_window < 0 || local_window >= chunk_size) return;
-  for (const dca::ChunkConfig& known : sizes) {
-    if (known.chunk_size == chunk_size && known.local_window == local_window) return;
-  }
-  sizes.push_back({.chunk_size = chunk_size, .local_window = local_window});
-}
-
 }  // namespace
 
 double TuningResult::perplexity() const { return perplexity_of(nll); }
@@ -38,24 +30,6 @@ Difference difference(const TuningResult& one, const TuningResult& other) {
   return {ratio - 1, count > 1 ? std::min(ratio * std::sqrt(squares / (count - 1) / count), largest) : 0};
 }
 
-std::vector<dca::ChunkConfig> chunk_sizes_to_try(Index trained_window) {
-  const auto authors = dca::ChunkLayout::from_trained_window(trained_window);
-  std::vector<dca::ChunkConfig> sizes;
-  add_if_new(sizes, authors.chunk_size(), authors.local_window());
-  for (const Index sixteenths : {8, 14, 10, 6, 15, 4}) {
-    add_if_new(sizes, trained_window * sixteenths / 16, authors.local_window());
-  }
-  return sizes;
-}
-
-std::vector<dca::ChunkConfig> local_windows_to_try(Index trained_window, Index chunk_size) {
-  std::vector<dca::ChunkConfig> sizes;
-  for (const Index part : {16, 4, 32, 64}) add_if_new(sizes, chunk_size, trained_window / part);
-  add_if_new(sizes, chunk_size, trained_window * 3 / 8);
-  add_if_new(sizes, chunk_size, 0);
-  return sizes;
-}
-
 std::vector<TuningResult> tune(Index trained_window, double budget_seconds, const MeasureSizes& measure) {
   std::vector<TuningResult> results;
   double spent = 0, slowest = 0;
@@ -67,9 +41,9 @@ std::vector<TuningResult> tune(Index trained_window, double budget_seconds, cons
       slowest = std::max(slowest, results.back().seconds);
     }
   };
-  try_all(chunk_sizes_to_try(trained_window), budget_seconds * 2 / 3);
+  try_all(dca::chunk_sizes_to_try(trained_window), budget_seconds * 2 / 3);
   const Index best = best_of(results).sizes.chunk_size;
-  try_all(local_windows_to_try(trained_window, best), budget_seconds);
+  try_all(dca::local_windows_to_try(trained_window, best), budget_seconds);
   return results;
 }
 

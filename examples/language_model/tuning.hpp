@@ -1,6 +1,8 @@
 // chunk_size and local_window of a model, found by what they make of a text beyond its trained window.
 #pragma once
 
+#include <dca/positions/chunk_sizes.hpp>
+
 #include "session.hpp"
 
 namespace dca_lm {
@@ -20,13 +22,6 @@ struct Difference {
   double ratio, error;
 };
 Difference difference(const TuningResult& one, const TuningResult& other);
-
-/// Sizes to try, the likeliest first: those of the authors, then other chunk_sizes with their local_window, all within
-/// the trained window.
-std::vector<dca::ChunkConfig> chunk_sizes_to_try(Index trained_window);
-
-/// Other local_windows for a chunk_size.
-std::vector<dca::ChunkConfig> local_windows_to_try(Index trained_window, Index chunk_size);
 
 using MeasureSizes = std::function<TuningResult(const dca::ChunkConfig&)>;
 

@@ -38,13 +38,13 @@ struct Batch {
                    const dca_lm::ProgressCallback& progress = nullptr) const {
     const OpenModel::Parts& parts = wide.model.parts();
     const dca_lm::Attention attention = parts.attention(choice);
-    Session session(parts.model, attention, parts.device, size, dca_lm::kv_type_of(choice.kv_type));
+    Session session(parts.model, attention, parts.executor, size, dca_lm::kv_type_of(choice.kv_type));
     return dca_lm::run_batch(session, size, prompts, options, progress);
   }
   BatchRun alone(const Choice& choice, const BatchOptions& options,
                  const dca_lm::ProgressCallback& progress = nullptr) const {
     const OpenModel::Parts& parts = wide.model.parts();
-    return dca_lm::run_one_by_one(parts.model, parts.attention(choice), parts.device,
+    return dca_lm::run_one_by_one(parts.model, parts.attention(choice), parts.executor,
                                   dca_lm::kv_type_of(choice.kv_type), prompts, options, progress);
   }
 
@@ -156,7 +156,7 @@ TEST_CASE("a piece gives the same bits in any company") {
   const OpenModel::Parts& parts = wide.model.parts();
   const dca_lm::Attention attention = parts.attention(dca_choice);
   const CacheSize size{.sequences = 4, .tokens = 400, .block_size = 16};
-  Session together(parts.model, attention, parts.device, size), alone(parts.model, attention, parts.device, size);
+  Session together(parts.model, attention, parts.executor, size), alone(parts.model, attention, parts.executor, size);
   // Pieces of few rows and of many, in steps that mix them.
   const std::ptrdiff_t steps[][4] = {{40, 3, 20, 1}, {1, 60, 1, 17}, {1, 1, 1, 16}};
   for (const auto& counts : steps) {
@@ -212,7 +212,7 @@ TEST_CASE("steps that a session cannot read are refused and change nothing") {
   const OpenModel::Parts& parts = wide.model.parts();
   const dca_lm::Attention attention = parts.attention(dca_choice);
   const CacheSize size{.sequences = 2, .tokens = 32, .block_size = 8};
-  Session session(parts.model, attention, parts.device, size), other(parts.model, attention, parts.device, size);
+  Session session(parts.model, attention, parts.executor, size), other(parts.model, attention, parts.executor, size);
   const std::vector<Token> tokens = wide.tokens(40);
   const auto piece = [&](std::ptrdiff_t sequence, std::size_t count) {
     return Piece{sequence, std::span(tokens).first(count)};

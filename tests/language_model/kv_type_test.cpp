@@ -104,8 +104,8 @@ TEST_CASE("what was truncated leaves no trace in any type of cache") {
       INFO(type.name << ", " << choice.name);
       const dca_lm::Attention attention = parts.attention(choice);
       const dca_lm::KvType kv_type = dca_lm::kv_type_of(type.name);
-      dca_lm::Session fresh(parts.model, attention, parts.device, {.tokens = 60}, kv_type);
-      dca_lm::Session used(parts.model, attention, parts.device, {.tokens = 60}, kv_type);
+      dca_lm::Session fresh(parts.model, attention, parts.executor, {.tokens = 60}, kv_type);
+      dca_lm::Session used(parts.model, attention, parts.executor, {.tokens = 60}, kv_type);
       fresh.read(tokens.first(25), 1);
       used.read(tokens.first(25), 1);
       used.read(tokens.last(35), 1);
@@ -122,11 +122,11 @@ TEST_CASE("a cache takes the bytes of its type") {
     for (const Choice& choice : choices_of(type)) {
       const dca_lm::Attention attention = parts.attention(choice);
       const dca_lm::KvType kv_type = dca_lm::kv_type_of(type.name);
-      const dca_lm::Session session(parts.model, attention, parts.device, {.tokens = 60}, kv_type);
+      const dca_lm::Session session(parts.model, attention, parts.executor, {.tokens = 60}, kv_type);
       INFO(type.name);
       CHECK(session.cache_bytes() == wide.layers * 2 * 60 * wide.kv_heads * type.row_bytes);
       const dca_lm::CacheSize blocks{.sequences = 5, .tokens = 96, .block_size = 8};
-      const dca_lm::Session paged(parts.model, attention, parts.device, blocks, kv_type);
+      const dca_lm::Session paged(parts.model, attention, parts.executor, blocks, kv_type);
       CHECK(paged.cache_bytes() == wide.layers * 2 * 96 * wide.kv_heads * type.row_bytes);
     }
   }

@@ -238,8 +238,8 @@ TEST_CASE("what was truncated leaves no trace") {
   const OpenModel::Parts& parts = tiny.model.parts();
   for (const Choice& choice : all_choices) {
     const dca_lm::Attention attention = parts.attention(choice);
-    dca_lm::Session fresh(parts.model, attention, parts.device, {.tokens = 60});
-    dca_lm::Session used(parts.model, attention, parts.device, {.tokens = 60});
+    dca_lm::Session fresh(parts.model, attention, parts.executor, {.tokens = 60});
+    dca_lm::Session used(parts.model, attention, parts.executor, {.tokens = 60});
     fresh.read(std::span(tokens).first(25), 1);
     const dca_lm::Matrix expected = fresh.read(std::span(tokens).last(35), 35);
 
@@ -258,7 +258,7 @@ TEST_CASE("a session gives the last states that were asked for, at most all") {
   const std::vector<Token> tokens = random_tokens(20, tiny.random);
   const OpenModel::Parts& parts = tiny.model.parts();
   const dca_lm::Attention attention = parts.attention({});
-  dca_lm::Session session(parts.model, attention, parts.device, {.tokens = 20});
+  dca_lm::Session session(parts.model, attention, parts.executor, {.tokens = 20});
   const dca_lm::Matrix all = session.read(tokens, 50);
   REQUIRE(all.rows() == 20);
   session.truncate(0);
@@ -274,8 +274,8 @@ TEST_CASE("what a session cannot read is refused and changes nothing") {
   const std::vector<Token> tokens = random_tokens(12, tiny.random);
   const OpenModel::Parts& parts = tiny.model.parts();
   const dca_lm::Attention attention = parts.attention({.name = "dca", .chunk_size = 6, .local_window = 2});
-  dca_lm::Session session(parts.model, attention, parts.device, {.tokens = 10});
-  dca_lm::Session other(parts.model, attention, parts.device, {.tokens = 10});
+  dca_lm::Session session(parts.model, attention, parts.executor, {.tokens = 10});
+  dca_lm::Session other(parts.model, attention, parts.executor, {.tokens = 10});
   session.read(std::span(tokens).first(4), 1);
   other.read(std::span(tokens).first(4), 1);
 

@@ -31,7 +31,7 @@ struct Haystack {
   std::vector<dca_lm::NeedleTrial> trials(const dca_lm::NeedleOptions& options) const {
     const OpenModel::Parts& parts = model.parts();
     const dca_lm::Attention attention = parts.attention(choice);
-    dca_lm::Session session(parts.model, attention, parts.device,
+    dca_lm::Session session(parts.model, attention, parts.executor,
                             {.tokens = options.tokens + dca_lm::needle_answer_tokens(parts.tokenizer)});
     return dca_lm::needle_trials(session, parts.tokenizer, hay(), options, [](double) {});
   }
@@ -124,7 +124,7 @@ TEST_CASE("prompts are answered deepest first, and what they share is read once"
   const Haystack haystack(44);
   const OpenModel::Parts& parts = haystack.model.parts();
   const dca_lm::Attention attention = parts.attention(haystack.choice);
-  dca_lm::Session session(parts.model, attention, parts.device, {.tokens = 20});
+  dca_lm::Session session(parts.model, attention, parts.executor, {.tokens = 20});
   const std::vector<std::vector<Token>> prompts = {{1, 2, 3, 4, 5}, {1, 2, 3, 9}, {1, 2, 3, 9}, {7, 2}};
   const std::vector<std::size_t> left = {5, 1, 1, 2};
   std::vector<double> shares;

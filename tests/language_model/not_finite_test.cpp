@@ -48,7 +48,7 @@ TEST_CASE("the position is named from which on logits are not finite") {
     const OpenModel model(file.path(), 2);
     const OpenModel::Parts& parts = model.parts();
     const dca_lm::Attention attention = parts.attention({.name = "dca", .chunk_size = 24, .local_window = 8});
-    dca_lm::Session session(parts.model, attention, parts.device, {.tokens = 100});
+    dca_lm::Session session(parts.model, attention, parts.executor, {.tokens = 100});
     const std::vector<Token> tokens = text_with_bad_token();
     const auto ignore = [](double) {};
     const auto refusal = [](const auto& call) { return error_of(call); };
@@ -67,8 +67,8 @@ TEST_CASE("the position is named from which on logits are not finite") {
     const std::vector<std::vector<Token>> prompts = {{1, 2, 3}, tokens};
     const dca_lm::BatchOptions options{.tokens = 3, .prefill_chunk = 20};
     CHECK_THAT(refusal([&] {
-                 dca_lm::run_one_by_one(parts.model, attention, parts.device, dca_lm::KvType::float32, prompts, options,
-                                        nullptr);
+                 dca_lm::run_one_by_one(parts.model, attention, parts.executor, dca_lm::KvType::float32, prompts,
+                                        options, nullptr);
                }),
                contains("prompt 2: the logits at position 59; must be finite"));
     const dca_lm::Matrix hidden = dca_lm::Matrix::Constant(2, sizes.width, weight);

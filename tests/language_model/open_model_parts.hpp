@@ -7,8 +7,8 @@
 namespace dca_lm_test {
 
 struct OpenModel::Parts {
-  Parts(const std::string& path, int threads)
-      : pool(threads), device(&pool, threads), file(path), tokenizer(file), model(file, device) {}
+  Parts(const std::string& path, int count)
+      : threads(count), executor(threads.executor()), file(path), tokenizer(file), model(file, executor) {}
 
   dca_lm::Attention attention(const Choice& choice) const {
     return {{choice.name, choice.chunk_size, choice.local_window, choice.rope_scale, choice.sinks, choice.window,
@@ -16,8 +16,8 @@ struct OpenModel::Parts {
             model.config().rope};
   }
 
-  Eigen::ThreadPool pool;
-  Eigen::ThreadPoolDevice device;
+  dca::compiled::Threads threads;
+  dca::Executor executor;
   dca_lm::GgufFile file;
   dca_lm::Tokenizer tokenizer;
   dca_lm::LlamaModel model;

@@ -23,7 +23,7 @@ const Choice small_chunks{.name = "dca", .chunk_size = 24, .local_window = 8};
 Trials trials_of(const OpenModel& model, std::ptrdiff_t tokens, std::ptrdiff_t count, std::uint32_t seed) {
   const OpenModel::Parts& parts = model.parts();
   const dca_lm::Attention attention = parts.attention(small_chunks);
-  dca_lm::Session session(parts.model, attention, parts.device, {.tokens = tokens + dca_lm::passkey_answer_tokens});
+  dca_lm::Session session(parts.model, attention, parts.executor, {.tokens = tokens + dca_lm::passkey_answer_tokens});
   return dca_lm::passkey_trials(session, parts.tokenizer, {tokens, dca_lm::even_depths(count), 1, seed}, [](double) {});
 }
 
@@ -89,7 +89,7 @@ TEST_CASE("truncation between trials leaves no stale tokens") {
     // The answer again, from a session that has read nothing else.
     std::vector<Token> text = dca_lm::passkey_prompt(parts.tokenizer, trial.expected, trial.depth, 700);
     const std::size_t prompt = text.size();
-    dca_lm::Session fresh(parts.model, attention, parts.device, {.tokens = 700 + 8});
+    dca_lm::Session fresh(parts.model, attention, parts.executor, {.tokens = 700 + 8});
     dca_lm::Matrix hidden = fresh.read(text, 1);
     for (int k = 0; k < 8; ++k) {
       std::ptrdiff_t best = 0;

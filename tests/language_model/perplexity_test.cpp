@@ -70,7 +70,7 @@ TEST_CASE("a text that is read in several pieces is scored as one") {
   check_likelihoods(wide.model.negative_log_likelihoods(choice, tokens), wide.model, choice, tokens);
   const OpenModel::Parts& parts = wide.model.parts();
   const dca_lm::Attention attention = parts.attention(choice);
-  dca_lm::Session session(parts.model, attention, parts.device, {.tokens = 8199});
+  dca_lm::Session session(parts.model, attention, parts.executor, {.tokens = 8199});
   for (const std::ptrdiff_t count : {6, 7, 8}) {  // in the last piece, all of it, one of the piece before
     const std::vector<double> last = dca_lm::last_negative_log_likelihoods(session, tokens, count, [](double) {});
     REQUIRE(last.size() == static_cast<std::size_t>(count));
@@ -83,7 +83,7 @@ TEST_CASE("with a sliding context a bucket is scored as the end of a text that f
   const std::vector<Token> tokens = wide.tokens(107);
   const OpenModel::Parts& parts = wide.model.parts();
   const dca_lm::Attention attention = parts.attention({});
-  dca_lm::Session session(parts.model, attention, parts.device, {.tokens = 40});
+  dca_lm::Session session(parts.model, attention, parts.executor, {.tokens = 40});
   const auto sliding = [&](std::ptrdiff_t context, std::ptrdiff_t step) {
     return dca_lm::negative_log_likelihoods(session, tokens, dca_lm::SlidingContext{context, step}, [](double) {});
   };

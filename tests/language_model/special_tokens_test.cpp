@@ -133,7 +133,7 @@ TEST_CASE("with a sliding context, each begins with the token that begins a text
   Random random(72);
   while (tokens.size() < 71) tokens.push_back(static_cast<Token>(random.integer(0, 255)));
   const dca_lm::Attention attention = parts.attention({});
-  dca_lm::Session session(parts.model, attention, parts.device, {.tokens = 20});
+  dca_lm::Session session(parts.model, attention, parts.executor, {.tokens = 20});
   const std::vector<double> nll = dca_lm::negative_log_likelihoods(
       session, tokens, dca_lm::SlidingContext{20, 10, parts.tokenizer.start()}, [](double) {});
   REQUIRE(nll.size() == 70);

@@ -62,8 +62,8 @@ TEST_CASE("the search begins with the authors' sizes and ends within its budget"
 
 TEST_CASE("all sizes that are tried are legal, for any trained window") {
   for (std::ptrdiff_t window = 2; window < 100; ++window) {
-    std::vector<dca::ChunkConfig> sizes = dca_lm::chunk_sizes_to_try(window);
-    for (const dca::ChunkConfig& more : dca_lm::local_windows_to_try(window, sizes.back().chunk_size)) {
+    std::vector<dca::ChunkConfig> sizes = dca::chunk_sizes_to_try(window);
+    for (const dca::ChunkConfig& more : dca::local_windows_to_try(window, sizes.back().chunk_size)) {
       sizes.push_back(more);
     }
     for (const dca::ChunkConfig& one : sizes) {
@@ -98,7 +98,7 @@ TEST_CASE("the likelihoods of the last tokens are the last of all likelihoods") 
   const std::vector<double> all = model.negative_log_likelihoods({}, tokens);
   const OpenModel::Parts& parts = model.parts();
   const dca_lm::Attention attention = parts.attention({});
-  dca_lm::Session session(parts.model, attention, parts.device, {.tokens = 9});
+  dca_lm::Session session(parts.model, attention, parts.executor, {.tokens = 9});
   const auto last = [&](std::ptrdiff_t count) {
     return dca_lm::last_negative_log_likelihoods(session, tokens, count, [](double) {});
   };

@@ -52,7 +52,7 @@ class CompileTimes(unittest.TestCase):
         self.assertEqual((ran.returncode, ran.stderr), (0, ""))
         names = [row["file"] for row in self.rows()]
         self.assertIn("examples/quickstart.cpp", names)
-        self.assertIn("examples/language_model/layer_cache_int8.cpp", names)
+        self.assertIn("examples/language_model/layer_cache.cpp", names)
         self.assertEqual(len(names), len(set(names)))
         width = max(map(len, names))
         for row in self.rows():
