@@ -1,9 +1,9 @@
 // What library.py loads: this library behind a C interface, and the machine's limits.
-#define EIGEN_USE_THREADS
+#include <array>
 #include <cstdint>
-#include <dca/dca.hpp>
+#include <dca/compiled.hpp>
 #include <map>
-#include <memory>
+#include <stdexcept>
 #include <string>
 
 #include "machine_limits.hpp"
@@ -27,102 +27,75 @@ struct Prefill {
   std::int64_t threads;
 };
 
-struct Pool {
-  explicit Pool(int threads) : pool(threads), device(&pool, threads) {}
-  Eigen::ThreadPool pool;
-  Eigen::ThreadPoolDevice device;
-};
+using dca::compiled::contiguous;
+using dca::compiled::DType;
 
-const Eigen::ThreadPoolDevice& device_of(int threads) {
-  static std::map<int, std::unique_ptr<Pool>> pools;
-  std::unique_ptr<Pool>& pool = pools[threads];
-  if (!pool) pool = std::make_unique<Pool>(threads);
-  return pool->device;
+dca::Executor executor_of(std::int64_t threads) {
+  static std::map<std::int64_t, dca::compiled::Threads> pools;
+  return pools.try_emplace(threads, threads).first->second.executor();
 }
 
 /// A model has one for all its layers: making it is not part of a call.
-const dca::RotaryEmbedding& rope_of(std::int64_t head_dim) {
-  static std::map<std::int64_t, dca::RotaryEmbedding> ropes;
-  return ropes.try_emplace(head_dim, dca::plain_frequencies(head_dim, 10000.0)).first->second;
+const dca::compiled::Attention& attention_of(const Prefill& call) {
+  static std::map<std::array<std::int64_t, 3>, dca::compiled::Attention> attentions;
+  using dca::compiled::Composition;
+  const dca::compiled::AttentionConfig config{
+      .composition = call.chunk_size == 0 ? Composition::causal : Composition::dual_chunk,
+      .chunks = {.chunk_size = call.chunk_size, .local_window = call.local_window},
+      .rope = {.rotary_dim = call.head_dim}};
+  return attentions.try_emplace({call.chunk_size, call.local_window, call.head_dim}, config).first->second;
 }
 
-template <class E>
 void run(const Prefill& call) {
-  using dca::contiguous;
-  const auto pointer = [](const void* data) { return static_cast<const E*>(data); };
-  const dca::Extents of_query{call.length, call.heads, call.head_dim},
-      of_key{call.length, call.kv_heads, call.head_dim};
-  const auto query = contiguous(pointer(call.query), of_query);
-  const auto key = contiguous(pointer(call.key), of_key);
-  const auto value = contiguous(pointer(call.value), of_key);
-  const auto out = contiguous(static_cast<E*>(call.out), of_query);
-  const dca::RotaryEmbedding& rope = rope_of(call.head_dim);
-  const auto attend = [&](const auto& attention) {
-    if (call.threads == 1) {
-      attention(Eigen::DefaultDevice{}, query, key, value, out);
-    } else {
-      attention(device_of(static_cast<int>(call.threads)), query, key, value, out);
-    }
+  const DType dtype = call.bfloat16 != 0 ? DType::bfloat16 : DType::float32;
+  const auto rows = [&](const void* data, std::int64_t heads) {
+    return contiguous(data, dtype, {call.length, heads, call.head_dim});
   };
-  if (call.chunk_size == 0) {
-    attend(dca::CausalAttention<float>({.rope = rope}));
-  } else {
-    const dca::ChunkConfig chunks{.chunk_size = call.chunk_size, .local_window = call.local_window};
-    attend(dca::DualChunkAttention<float>({.chunks = chunks, .rope = rope}));
-  }
+  attention_of(call)(executor_of(call.threads), rows(call.query, call.heads), rows(call.key, call.kv_heads),
+                     rows(call.value, call.kv_heads),
+                     contiguous(call.out, dtype, {call.length, call.heads, call.head_dim}));
+}
+
+DType storage_of(const std::string& kv_type) {
+  if (kv_type == "float") return DType::float32;
+  if (kv_type == "bfloat16") return DType::bfloat16;
+  if (kv_type == "half") return DType::float16;
+  if (kv_type == "int8") return DType::int8;
+  if (kv_type == "int4") return DType::int4;
+  throw std::invalid_argument("kv_type " + kv_type);
 }
 
 /// A sequence in a cache of this library, to be decoded from again and again.
 class Decoding {
  public:
-  virtual ~Decoding() = default;
+  Decoding(const Prefill& tokens, DType storage)
+      : head_dim_(tokens.head_dim),
+        dtype_(storage == DType::bfloat16 ? DType::bfloat16 : DType::float32),
+        attention_(attention_of(tokens)),
+        cache_(attention_.make_cache({storage},
+                                     {.kv_heads = tokens.kv_heads, .head_dim = head_dim_, .v_head_dim = head_dim_}, 1,
+                                     {.tokens = tokens.length})) {
+    const auto rows = [&](const void* data) {
+      return contiguous(data, dtype_, {tokens.length, tokens.kv_heads, head_dim_});
+    };
+    cache_.append({}, 0, rows(tokens.key), rows(tokens.value));
+  }
+
   /// query and out [1, heads, head_dim], of the type that the sequence was made with.
-  virtual void step(const void* query, void* out, std::int64_t heads, std::int64_t threads) = 0;
-  virtual std::int64_t bytes() const = 0;
-};
-
-/// Queries and new tokens of type E, keys and values stored as S.
-template <class E, class S>
-class CachedDecoding : public Decoding {
- public:
-  explicit CachedDecoding(const Prefill& tokens)
-      : shape_{.kv_heads = tokens.kv_heads, .head_dim = tokens.head_dim, .v_head_dim = tokens.head_dim},
-        attention_({.chunks = dca::ChunkConfig{.chunk_size = tokens.chunk_size, .local_window = tokens.local_window},
-                    .rope = rope_of(tokens.head_dim)}),
-        cache_(attention_.template make_cache<S>(shape_, 1, {.tokens = tokens.length})) {
-    const dca::Extents rows{tokens.length, tokens.kv_heads, tokens.head_dim};
-    cache_.append(Eigen::DefaultDevice{}, 0, dca::contiguous(static_cast<const E*>(tokens.key), rows),
-                  dca::contiguous(static_cast<const E*>(tokens.value), rows));
+  void step(const void* query, void* out, std::int64_t heads, std::int64_t threads) {
+    attention_(executor_of(threads), contiguous(query, dtype_, {1, heads, head_dim_}), cache_,
+               contiguous(out, dtype_, {1, heads, head_dim_}), {.workspace = &workspace_});
   }
 
-  void step(const void* query, void* out, std::int64_t heads, std::int64_t threads) override {
-    const dca::Extents row{1, heads, shape_.head_dim};
-    const auto q = dca::contiguous(static_cast<const E*>(query), row);
-    const auto o = dca::contiguous(static_cast<E*>(out), row);
-    if (threads == 1) {
-      attention_(Eigen::DefaultDevice{}, q, cache_, o, {.workspace = &workspace_});
-    } else {
-      attention_(device_of(static_cast<int>(threads)), q, cache_, o, {.workspace = &workspace_});
-    }
-  }
-
-  std::int64_t bytes() const override { return cache_.bytes(); }
+  std::int64_t bytes() const { return cache_.bytes(); }
 
  private:
-  dca::CacheShape shape_;
-  dca::DualChunkAttention<float> attention_;
-  dca::KeyValueCache<S> cache_;
-  dca::Workspace workspace_;
+  std::int64_t head_dim_;
+  DType dtype_;
+  const dca::compiled::Attention& attention_;
+  dca::compiled::KeyValueCache cache_;
+  dca::compiled::Workspace workspace_;
 };
-
-std::unique_ptr<Decoding> make_decoding(const Prefill& tokens, const std::string& kv_type) {
-  if (kv_type == "float") return std::make_unique<CachedDecoding<float, float>>(tokens);
-  if (kv_type == "bfloat16") return std::make_unique<CachedDecoding<Eigen::bfloat16, Eigen::bfloat16>>(tokens);
-  if (kv_type == "half") return std::make_unique<CachedDecoding<float, Eigen::half>>(tokens);
-  if (kv_type == "int8") return std::make_unique<CachedDecoding<float, dca::Int8>>(tokens);
-  if (kv_type == "int4") return std::make_unique<CachedDecoding<float, dca::Int4>>(tokens);
-  throw std::invalid_argument("kv_type " + kv_type);
-}
 
 }  // namespace
 
@@ -132,11 +105,7 @@ std::unique_ptr<Decoding> make_decoding(const Prefill& tokens, const std::string
 DCA_BENCH_API const char* dca_bench_prefill(const Prefill* call) {
   static std::string message;
   try {
-    if (call->bfloat16 != 0) {
-      run<Eigen::bfloat16>(*call);
-    } else {
-      run<float>(*call);
-    }
+    run(*call);
     return nullptr;
   } catch (const std::exception& error) {
     message = error.what();
@@ -148,7 +117,7 @@ DCA_BENCH_API const char* dca_bench_prefill(const Prefill* call) {
 /// or bfloat16 with that kv_type.
 DCA_BENCH_API void* dca_bench_make_decoding(const Prefill* tokens, const char* kv_type) {
   try {
-    return make_decoding(*tokens, kv_type).release();
+    return new Decoding(*tokens, storage_of(kv_type));
   } catch (const std::exception&) {
     return nullptr;
   }
@@ -183,4 +152,4 @@ DCA_BENCH_API const char* dca_bench_fma_peak_method() { return dca::bench::fma_p
 /// Bytes per second.
 DCA_BENCH_API double dca_bench_read_bandwidth(int threads) { return dca::bench::read_bandwidth(threads); }
 
-DCA_BENCH_API const char* dca_bench_instruction_set() { return dca::kernel_info().instruction_set; }
+DCA_BENCH_API const char* dca_bench_instruction_set() { return dca::compiled::kernels_in_use().instruction_set; }
