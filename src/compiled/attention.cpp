@@ -93,9 +93,15 @@ decltype(auto) visit_scalar(const char* argument, DType scalar, F&& f) {
 }
 
 template <class T>
-detail::RowKernels<T> row_kernels(const char* argument, DType dtype, Index features) {
-  return visit_storage(argument, dtype,
-                       [features]<class E>(std::type_identity<E>) { return detail::row_kernels<T, E>(features); });
+detail::RowKernels<T> key_kernels(DType dtype, Index features) {
+  return visit_storage(
+      "key", dtype, [features]<class E>(std::type_identity<E>) { return detail::key_kernels<T, E, true>(features); });
+}
+
+template <class T>
+detail::RowKernels<T> value_kernels(DType dtype, Index features) {
+  return visit_storage("value", dtype,
+                       [features]<class E>(std::type_identity<E>) { return detail::value_kernels<T, E>(features); });
 }
 
 template <class T>
@@ -181,8 +187,8 @@ class AttentionRun {
   template <class Source>
   void run(const Source& source, Types types, bool placed) const {
     visit_scalar("scalar", attention_.scalar, [&]<class T>(T) {
-      const detail::SourceRef<T> keys(source, row_kernels<T>("key", types.key, source.head_dim()),
-                                      row_kernels<T>("value", types.value, source.v_head_dim()), placed);
+      const detail::SourceRef<T> keys(source, key_kernels<T>(types.key, source.head_dim()),
+                                      value_kernels<T>(types.value, source.v_head_dim()), placed);
       run_in<T>(keys);
     });
   }
@@ -211,7 +217,8 @@ class AttentionRun {
         detail::fail("selection", "a policy", "needs a composition with one selectable part, such as dual_chunk");
       }
       const detail::SelectionRef<T> selection(policy);
-      detail::checked_call<T>(executor_, attention, query, keys, out, options, &selection);
+      const detail::SelectedKernels<T> selected{selection, detail::attend_selected<T>};
+      detail::checked_call<T>(executor_, attention, query, keys, out, options, &selected);
     };
     const Selection& selection = options_.selection;
     switch (selection.policy) {

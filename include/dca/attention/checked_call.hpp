@@ -34,12 +34,19 @@ double checked_logit_options(std::optional<double> softmax_scale, std::optional<
   return logit_softcap ? checked_softcap<T>(*logit_softcap) : 0;
 }
 
-/// Attention of an operator on a source that suits it; see ComposedAttention. `selection` is null where every key is
-/// visited.
+/// Kernels with a policy, and what they choose from.
+template <class T>
+struct SelectedKernels {
+  const SelectionRef<T>& selection;
+  decltype(&attend_selected<T>) attend;
+};
+
+/// Attention of an operator on a source that suits it; see ComposedAttention. `selected` is null where every key is
+/// visited; who never gives it compiles no kernels for it.
 template <class T>
 void checked_call(const DeviceRef& device, const OperatorRef& attention, const QueryTensor<T>& query,
                   const SourceRef<T>& keys, const OutTensor<T>& out, const CallOptions<T>& options,
-                  const SelectionRef<T>* selection) {
+                  const SelectedKernels<T>* selected) {
   const QueryTensor<T> q(checked_view("query", query, 4, true), query.decode);
   const OutTensor<T> o(checked_view("out", out, 4, true), out.write);
   const QueryPlaces places{q.shape[1], options.q_offset, options.cu_seqlens};
@@ -57,22 +64,23 @@ void checked_call(const DeviceRef& device, const OperatorRef& attention, const Q
   const Written outputs[] = {written_by("out", o), written_by("lse", AnyTensor(call.lse)),
                              written_by("skipped", AnyTensor(call.skipped))};
   check_memory(inputs, outputs);
-  if (selection != nullptr) {
-    check_selection(*selection);
+  if (selected != nullptr) {
+    const SelectionRef<T>& selection = selected->selection;
+    check_selection(selection);
     // Summaries that a cache has must be of the very blocks.
-    if (keys.has_summaries() && (selection->ranks() || call.skipped.data != nullptr)) {
-      check_equal("cache", "summary_block", keys.summary_block, "the selection's blocks", selection->block_size);
+    if (keys.has_summaries() && (selection.ranks() || call.skipped.data != nullptr)) {
+      check_equal("cache", "summary_block", keys.summary_block, "the selection's blocks", selection.block_size);
     }
   }
   if (q.shape[0] == 0 || q.shape[1] == 0) return;
 
   const AttentionParams params{attention.composition, attention.rope,
                                LogitScales(scale, attention.rope.attention_factor()), attention.logit_softcap};
-  if (selection == nullptr) {
+  if (selected == nullptr) {
     attend(device, params, keys, call, options.workspace);
   } else {
-    attend_selected(device, params, keys, call, options.workspace, *selection, attention.selectable_part,
-                    options.chosen);
+    selected->attend(device, params, keys, call, options.workspace, selected->selection, attention.selectable_part,
+                     options.chosen);
   }
 }
 

@@ -77,7 +77,8 @@ class ComposedAttention {
     } else {
       static_assert(may_select, "a policy needs a composition with one selectable part");
       const detail::SelectionRef<T> policy(selection);
-      detail::checked_call<T>(device, attention, rows, keys, result, options, &policy);
+      const detail::SelectedKernels<T> selected{policy, detail::attend_selected<T>};
+      detail::checked_call<T>(device, attention, rows, keys, result, options, &selected);
     }
   }
 

@@ -13,9 +13,18 @@ struct RowKernels {
   const ByRows<AddValues<T>>* add;    // likewise with weights
 };
 
+/// Of keys. Where they are not placed they are decoded first, and nothing is compiled that multiplies them.
+template <class T, class E, bool placed>
+RowKernels<T> key_kernels(Index features) {
+  const ByRows<ScoreRows<T>>* score = nullptr;
+  if constexpr (placed) score = score_functions<T, E>();
+  return {row_access<T, E>(features), score, nullptr};
+}
+
+/// Of values, which are not multiplied with queries.
 template <class T, class E>
-RowKernels<T> row_kernels(Index features) {
-  return {row_access<T, E>(features), score_functions<T, E>(), add_functions<T, E>()};
+RowKernels<T> value_kernels(Index features) {
+  return {row_access<T, E>(features), nullptr, add_functions<T, E>()};
 }
 
 /// What tiles need of a KeyValueSource, in numbers of T. The source must outlive it.
@@ -24,8 +33,8 @@ class SourceRef {
  public:
   template <KeyValueSource Source>
   explicit SourceRef(const Source& source)
-      : SourceRef(source, row_kernels<T, typename Source::Key>(source.head_dim()),
-                  row_kernels<T, typename Source::Value>(source.v_head_dim()), has_placed_keys<Source>) {}
+      : SourceRef(source, key_kernels<T, typename Source::Key, has_placed_keys<Source>>(source.head_dim()),
+                  value_kernels<T, typename Source::Value>(source.v_head_dim()), has_placed_keys<Source>) {}
 
   /// Of a source whose storages are erased: its keys and values are ByteRows.
   template <class Source>
