@@ -160,19 +160,20 @@ constexpr auto types = [](auto* bench) {
 };
 
 template <class Sweep>
-void add(const std::string& name, void (*function)(benchmark::State&), const Sweep& sweep) {
+void add(const std::string& name, void (*function)(benchmark::State&), const Sweep& sweep,
+         benchmark::TimeUnit unit = benchmark::kMillisecond) {
   benchmark::RegisterBenchmark(name.c_str(), function)
       ->ArgNames(Step::argument_names())
       ->Apply(sweep)
       ->UseRealTime()
-      ->Unit(benchmark::kMillisecond);
+      ->Unit(unit);
 }
 
 }  // namespace
 
 void add_decode() {
-  add("decode/call/templates", contiguous_cache<float>, call);
-  add("decode/call/compiled", compiled_cache, call);
+  add("decode/call/templates", contiguous_cache<float>, call, benchmark::kMicrosecond);
+  add("decode/call/compiled", compiled_cache, call, benchmark::kMicrosecond);
   add("decode/lengths/float", contiguous_cache<float>, lengths);
   add("decode/heads/float", contiguous_cache<float>, head_groups);
   add("decode/batches/float", contiguous_cache<float>, batches);

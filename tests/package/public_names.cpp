@@ -1,6 +1,7 @@
 // Every public name, so that none disappears unnoticed. Nothing here runs, and no operator is compiled: names are
 // looked up, and expressions checked for what they give.
 #include <concepts>
+#include <dca/compiled.hpp>
 #include <dca/dca.hpp>
 
 namespace public_names {
@@ -9,11 +10,13 @@ namespace public_names {
 using dca::AbsolutePosition, dca::AllChunks, dca::AttentionConfig, dca::BlockPool, dca::BlockSet, dca::BlockTable;
 using dca::blh, dca::blhd, dca::bhl, dca::bhld, dca::contiguous, dca::kernel_info, dca::merge, dca::rotate;
 using dca::CacheCapacity, dca::CacheShape, dca::CallOptions, dca::CausalAttention, dca::ChosenBlocks, dca::ChunkConfig;
+using dca::CacheOf, dca::chunk_sizes_to_try, dca::Executor, dca::executor_of, dca::local_windows_to_try;
 using dca::ChunkLayout, dca::ChunkOffset, dca::ComposedAttention, dca::DenseKeyValues, dca::DualChunkAttention;
 using dca::DualChunkAttentionConfig, dca::DynamicNtkScaling, dca::Extents, dca::FirstAndRecent, dca::Index, dca::Int4;
 using dca::dynamic_ntk_frequencies, dca::linear_frequencies, dca::llama3_frequencies, dca::ntk_frequencies;
 using dca::Int8, dca::InterChunk, dca::InterChunkAttention, dca::IntraChunk, dca::IntraChunkAttention, dca::KernelInfo;
 using dca::KeyRange, dca::KeyValueCache, dca::Llama3Scaling, dca::PagedCache, dca::PagedKeyValues, dca::PartialState;
+using dca::PagedCacheOf, dca::PartFunctions;
 using dca::PlacedKeys, dca::QueryBlock, dca::RaggedKeyValues, dca::RankedBlock, dca::RopeFrequencies, dca::RopePairing;
 using dca::plain_frequencies, dca::rotate_back, dca::yarn_frequencies;
 using dca::RotaryAngles, dca::RotaryEmbedding, dca::RowPlace, dca::RowRun, dca::RowStorage, dca::StorageSide,
@@ -251,5 +254,64 @@ static_assert(StorageNames<Int8> && StorageNames<Int4> && Int4::group == 32);
 static_assert(std::same_as<StorageUnit<Int8>, std::byte> && std::same_as<StorageUnit<float>, float>);
 static_assert(std::same_as<StorageSide<float>, std::byte>);
 static_assert(sizeof(RowStorage<float>::load<float>({}, 0, 0)) == sizeof(dca::Packet<float>));
+
+// The compiled operator: the fields of its structs, in this order; its functions are in exported_symbols.txt.
+namespace compiled = dca::compiled;
+
+[[maybe_unused]] void fill_compiled(compiled::Workspace& workspace, compiled::Choices& chosen,
+                                    const compiled::ConstTensor& read, const compiled::Tensor& written) {
+  using enum compiled::DType;
+  for ([[maybe_unused]] const auto dtype : {float32, float64, float16, bfloat16, int8, int4}) {
+  }
+  const compiled::OwnParts own{.parts = {}, .layout = nullptr, .share_key_positions = false, .selectable = -1};
+  static_cast<void>(PartFunctions{.query_position = nullptr, .key_position = nullptr, .keys = nullptr});
+  static_cast<void>(&compiled::own_parts<InterChunk, IntraChunk>);
+  static_cast<void>(compiled::AttentionConfig{.composition = compiled::Composition::dual_chunk,
+                                              .scalar = float32,
+                                              .chunks = {.chunk_size = 2, .local_window = 1},
+                                              .rope = {.rotary_dim = 0,
+                                                       .theta = 1,
+                                                       .pairing = compiled::RopePairing::interleaved,
+                                                       .scaling = compiled::RopeScaling::dynamic_ntk,
+                                                       .factor = 1,
+                                                       .trained_window = 1,
+                                                       .length = 1,
+                                                       .beta_fast = 1,
+                                                       .beta_slow = 1,
+                                                       .low_freq_factor = 1,
+                                                       .high_freq_factor = 4,
+                                                       .attention_factor = 1.0,
+                                                       .inv_freq = {}},
+                                              .softmax_scale = 1.0,
+                                              .logit_softcap = 1.0,
+                                              .own_parts = &own});
+  static_cast<void>(compiled::CallOptions{.q_offset = 0,
+                                          .lse = written,
+                                          .sink_logits = read,
+                                          .cu_seqlens = {},
+                                          .key_cu_seqlens = {},
+                                          .sequences = {},
+                                          .workspace = &workspace,
+                                          .selection = {.policy = compiled::Policy::top_blocks,
+                                                        .keys = 1,
+                                                        .first = 1,
+                                                        .recent = 1,
+                                                        .block = 1,
+                                                        .query_block = 1,
+                                                        .trust_in_bound = 1},
+                                          .skipped = written,
+                                          .chosen = &chosen});
+  static_cast<void>(compiled::StorageTypes{.key = int8, .value = int4});
+  static_cast<void>(compiled::ConstPartialState{.out = read, .lse = read});
+  static_cast<void>(compiled::PartialState{.out = written, .lse = written});
+  static_cast<void>(compiled::Choices::Choice{.sequence = 0, .kv_head = 0, .queries = {}, .keys = {}, .blocks = {}});
+  static_cast<void>(compiled::KernelsInUse{.instruction_set = "", .float_packet_size = 1, .double_packet_size = 1});
+  static_cast<void>(Executor{.pool = nullptr, .threads = 1, .schedule = nullptr});
+  static_cast<void>(compiled::unseen);
+}
+static_assert(std::same_as<compiled::DTypeOf<Eigen::half>::value_type, compiled::DType>);
+static_assert(std::convertible_to<TensorView<float>, compiled::Tensor>);
+static_assert(std::convertible_to<TensorView<const double>, compiled::ConstTensor>);
+static_assert(!std::convertible_to<TensorView<const float>, compiled::Tensor>);
 
 }  // namespace public_names
