@@ -40,7 +40,8 @@ struct RopeConfig {
 /// Dual Chunk Attention, one by one.
 enum class Composition { dual_chunk, causal, intra_chunk, successive_chunk, inter_chunk };
 
-/// Parts of one's own: see own_parts.hpp. What they refer to must outlive operators and caches.
+/// Parts of one's own: see own_parts.hpp. What they refer to must outlive operators and caches. Layouts are told apart
+/// by where they are: a cache is read by operators of the very layout that it was made with.
 struct OwnParts {
   std::span<const PartFunctions> parts{};
   const void* layout = nullptr;
