@@ -93,6 +93,8 @@ add_library(dca::kernels ALIAS dca_kernels)
 set_target_properties(
   dca_kernels
   PROPERTIES EXPORT_NAME kernels
+             VERSION ${PROJECT_VERSION}
+             SOVERSION ${PROJECT_VERSION_MAJOR}.${PROJECT_VERSION_MINOR}
              LINKER_LANGUAGE CXX)
 find_package(Threads REQUIRED)
 target_link_libraries(dca_kernels PUBLIC dca::dca Threads::Threads)

@@ -36,21 +36,18 @@ decltype(auto) visit_storage(const char* argument, DType dtype, F&& f) {
 
 /// Likewise with that of a number.
 template <class F>
-decltype(auto) visit_number(const char* argument, DType dtype, F&& f) {
-  switch (dtype) {
-    case DType::float32:
-      return f(std::type_identity<float>{});
-    case DType::float64:
-      return f(std::type_identity<double>{});
-    case DType::float16:
-      return f(std::type_identity<Eigen::half>{});
-    case DType::bfloat16:
-      return f(std::type_identity<Eigen::bfloat16>{});
-    case DType::int8:
-    case DType::int4:
-      break;
-  }
-  detail::fail(argument, name_of(dtype), "must be that of a number: float32, float64, float16 or bfloat16");
+auto visit_number(const char* argument, DType dtype, F&& f) {
+  constexpr const char* allowed = "must be that of a number: float32, float64, float16 or bfloat16";
+  const int number = static_cast<int>(dtype);  // numbers come first
+  if (number < 0 || number >= detail::number_count) detail::fail(argument, name_of(dtype), allowed);
+  using Result = decltype(f(std::type_identity<float>{}));
+  return visit_storage(argument, dtype, [&]<class E>(std::type_identity<E> type) -> Result {
+    if constexpr (detail::is_known_number<E>) {
+      return f(type);
+    } else {
+      detail::fail(argument, name_of(dtype), allowed);
+    }
+  });
 }
 
 /// Shape and strides of a tensor. Throws std::invalid_argument for a rank beyond 4.

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <limits>
+
 #include "dca/compiled/caches.hpp"
 #include "dca/compiled/config.hpp"
 
@@ -54,7 +55,8 @@ class [[gnu::visibility("default")]] Attention {
   /// options.key_cu_seqlens key and value are [total, ..], and with options.cu_seqlens query and out.
   void operator()(const Executor& executor, const ConstTensor& query, const ConstTensor& key, const ConstTensor& value,
                   const Tensor& out, const CallOptions& options = {}) const;
-  /// As above, with the keys and values of a cache's sequences, those of options.sequences or all.
+  /// As above, with the keys and values of a cache's sequences: those of options.sequences, which a PagedCache needs,
+  /// or all.
   void operator()(const Executor& executor, const ConstTensor& query, const KeyValueCache& cache, const Tensor& out,
                   const CallOptions& options = {}) const;
   void operator()(const Executor& executor, const ConstTensor& query, const PagedCache& cache, const Tensor& out,
