@@ -27,7 +27,7 @@ long allocations_of_steps(const Device& device, dca::Workspace* workspace, const
     cache.append(device, key, value);
     const dca::CallOptions<T> options{.lse = lse, .workspace = workspace};
     if constexpr (std::is_same_v<Selection, dca::AllChunks>) {
-      attend_source(attention, device, query, cache.view(), out, options);
+      attention(device, query, cache.view(), out, options);
     } else {
       attention(device, query, cache.view(), out, options, selection);
     }

@@ -22,8 +22,8 @@ struct Call {
   dca::Index rotary_dim = 8;
 
   void run() const {
-    attend(make_chunked<dca::DualChunkAttention<float>>({6, 2}, rotary_dim), Eigen::DefaultDevice{},
-           {query, key, value}, out, options);
+    make_chunked<dca::DualChunkAttention<float>>({6, 2}, rotary_dim)(Eigen::DefaultDevice{}, query, key, value, out,
+                                                                     options);
   }
 };
 

@@ -54,7 +54,7 @@ void check_call_refused(const std::string& message, const Attention& attention, 
   const Contiguous held;
   std::vector<float> out(1024, untouched);
   const auto call = [&] {
-    attend_source(attention, Eigen::DefaultDevice{}, rows(query), held.cache.view(), contiguous(out.data(), out_shape));
+    attention(Eigen::DefaultDevice{}, rows(query), held.cache.view(), contiguous(out.data(), out_shape));
   };
   CHECK_THROWS_AS(call(), std::invalid_argument);
   CHECK_THROWS_WITH(call(), contains(message));
@@ -112,8 +112,7 @@ TEST_CASE("an attention factor is the operator's alone: keys are free of it") {
   const Contiguous held;
   std::vector<float> out(2 * 4 * 8, untouched);
   const Attention yarn({.chunks = chunks, .rope = make_ropes(8, 10000.0, 1.2).library});
-  attend_source(yarn, Eigen::DefaultDevice{}, rows({2, 1, 4, 8}), held.cache.view(),
-                contiguous(out.data(), {2, 1, 4, 8}));
+  yarn(Eigen::DefaultDevice{}, rows({2, 1, 4, 8}), held.cache.view(), contiguous(out.data(), {2, 1, 4, 8}));
   CHECK(out.back() != untouched);
 }
 TEST_CASE("queries that do not fit a cache") {
@@ -127,8 +126,8 @@ TEST_CASE("queries that do not fit a cache") {
 TEST_CASE("an offset that does not fit a cache") {
   const Contiguous held;
   std::vector<float> out(2 * 4 * 8, untouched);
-  CHECK_THROWS_WITH(attend_source(make_attention(), Eigen::DefaultDevice{}, rows({2, 1, 4, 8}), held.cache.view(),
-                                  contiguous(out.data(), {2, 1, 4, 8}), {.q_offset = 3}),
+  CHECK_THROWS_WITH(make_attention()(Eigen::DefaultDevice{}, rows({2, 1, 4, 8}), held.cache.view(),
+                                     contiguous(out.data(), {2, 1, 4, 8}), {.q_offset = 3}),
                     contains("dca: q_offset: 3 with 1 query rows"));
   for (const float x : out) REQUIRE(x == untouched);
 }

@@ -120,8 +120,8 @@ TEMPLATE_TEST_CASE("a prompt attended piece by piece, while it comes in, gives t
   for (Index first = 0; first < 250;) {
     const Index count = std::min(250 - first, random.integer(1, 60));
     append_tokens(cache, 0, in, 0, first, count);
-    attend_source(attention, Eigen::DefaultDevice{}, in.operands().query.slice(1, first, count), cache.view(),
-                  actual.out_view().slice(1, first, count), {.lse = actual.lse_view().slice(1, first, count)});
+    attention(Eigen::DefaultDevice{}, in.operands().query.slice(1, first, count), cache.view(),
+              actual.out_view().slice(1, first, count), {.lse = actual.lse_view().slice(1, first, count)});
     first += count;
   }
   CHECK(difference(actual, expected) == "");

@@ -1,8 +1,6 @@
 // Other remappings as compositions of parts from outside the library: those of the examples.
 #include "remappings.hpp"
 
-#include "support/attend_definition.hpp"
-#include "support/attend_source_definition.hpp"
 #include "support/caches.hpp"
 #include "support/catch.hpp"
 

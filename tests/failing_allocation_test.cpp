@@ -11,12 +11,13 @@ struct Call : Problem {
   Call(Index q_len, bool is_threaded, bool keeps_workspace)
       : Problem(q_len, 2), threaded(is_threaded), keeps(keeps_workspace) {}
   void operate() {
+    const Operands<float> x = in.operands();
     dca::CallOptions<float> options{.lse = outputs.lse_view()};
     if (keeps) options.workspace = &workspace;
     if (threaded) {
-      attend(attention, threads->device, in.operands(), outputs.out_view(), options);
+      attention(threads->device, x.query, x.key, x.value, outputs.out_view(), options);
     } else {
-      attend(attention, Eigen::DefaultDevice{}, in.operands(), outputs.out_view(), options);
+      attention(Eigen::DefaultDevice{}, x.query, x.key, x.value, outputs.out_view(), options);
     }
   }
   void observe(Observation& seen) const { seen << outputs; }
@@ -29,8 +30,8 @@ struct RaggedCall : Problem {
   void operate() {
     const Operands<float> x = in.operands();
     const dca::RaggedKeyValues<const float, const float> source(x.key, x.value, key_starts);
-    attend_source(attention, Eigen::DefaultDevice{}, x.query, source, outputs.out_view(),
-                  {.lse = outputs.lse_view(), .cu_seqlens = query_starts});
+    attention(Eigen::DefaultDevice{}, x.query, source, outputs.out_view(),
+              {.lse = outputs.lse_view(), .cu_seqlens = query_starts});
   }
   void observe(Observation& seen) const { seen << outputs; }
   std::vector<Index> key_starts{0, 20, token_count}, query_starts{0, 1, 5};
@@ -61,7 +62,8 @@ struct Select : Problem {
 
 struct Merge : Problem {
   Merge() : Problem(40), other(in) {
-    attend(attention, Eigen::DefaultDevice{}, in.operands(), other.out_view(), {.lse = other.lse_view()});
+    const Operands<float> x = in.operands();
+    attention(Eigen::DefaultDevice{}, x.query, x.key, x.value, other.out_view(), {.lse = other.lse_view()});
   }
   void operate() { merge_states({other.state(), other.state()}, outputs, {}, threads->device); }
   void observe(Observation& seen) const { seen << outputs; }

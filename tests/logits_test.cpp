@@ -115,9 +115,10 @@ TEMPLATE_TEST_CASE("what vanishes in the scalar, or overflows, is refused by nam
   }
   const auto refused = [](const dca::CausalAttention<TestType>& attention, const std::string& message) {
     const Inputs<TestType> in = inputs<TestType>(kv_len);
+    const Operands<TestType> x = in.operands();
     Outputs<TestType> outputs(in);
     const Outputs<TestType> before = outputs;
-    CHECK_THROWS_WITH(attend(attention, Eigen::DefaultDevice{}, in.operands(), outputs.out_view(), {}),
+    CHECK_THROWS_WITH(attention(Eigen::DefaultDevice{}, x.query, x.key, x.value, outputs.out_view()),
                       contains(message));
     CHECK(same_bits(outputs, before));
   };

@@ -112,7 +112,7 @@ TEST_CASE("rows that lie further apart than 32 bits count are read and written")
   Outputs<float> nothing(in);
   const auto out = spread(place + 100 * stride, nothing.out, in.out_shape(), stride);
   const auto attention = make_chunked<dca::DualChunkAttention<float>>({16, 4}, 16);
-  attend(attention, Eigen::DefaultDevice{}, Operands<float>{query, key, value}, out);
+  attention(Eigen::DefaultDevice{}, query, key, value, out);
   const Outputs<float> expected = run(attention, in);
   const Index row = in.out_shape()[2] * in.out_shape()[3];
   std::vector<float> written;

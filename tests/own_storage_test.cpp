@@ -4,7 +4,6 @@
 
 #include <limits>
 
-#include "support/attend_source_definition.hpp"
 #include "support/caches.hpp"
 #include "support/catch.hpp"
 

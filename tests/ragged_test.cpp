@@ -61,8 +61,8 @@ template <class Source, class Device = Eigen::DefaultDevice>
 Outputs<float> run_batch(const Batch& batch, const Source& source, const Device& device = {}) {
   Outputs<float> outputs(batch.all());
   const dca::Extents rows{batch.cu_queries.back(), heads, head_dim};
-  attend_source(
-      make_attention(), device, batch.query_view(), source, dca::contiguous(outputs.out.data(), rows),
+  make_attention()(
+      device, batch.query_view(), source, dca::contiguous(outputs.out.data(), rows),
       {.lse = dca::contiguous(outputs.lse.data(), {batch.cu_queries.back(), heads}), .cu_seqlens = batch.cu_queries});
   return outputs;
 }
@@ -101,8 +101,8 @@ std::string refusal(const std::vector<Index>& cu_queries, const std::vector<Inde
   try {
     const Ragged source(dca::contiguous(memory.data(), {10, kv_heads, head_dim}),
                         dca::contiguous(memory.data(), {10, kv_heads, head_dim}), cu_keys);
-    attend_source(make_attention(), Eigen::DefaultDevice{}, dca::contiguous(memory.data(), {6, heads, head_dim}),
-                  source, dca::contiguous(out.data(), {6, heads, head_dim}), {.cu_seqlens = cu_queries});
+    make_attention()(Eigen::DefaultDevice{}, dca::contiguous(memory.data(), {6, heads, head_dim}), source,
+                     dca::contiguous(out.data(), {6, heads, head_dim}), {.cu_seqlens = cu_queries});
   } catch (const std::invalid_argument& error) {
     for (const float x : out) REQUIRE(x == 7.0f);
     return error.what();
@@ -212,7 +212,7 @@ TEST_CASE("a ragged query has no batch, and its keys and values fit together") {
   CHECK_THROWS_WITH(Ragged(shaped({2, 2, 16}), shaped({3, 2, 16}), cu), contains("dca: value: length 3"));
   CHECK_THROWS_WITH(Ragged(shaped({2, 2, 16}), shaped({2, 1, 16}), cu), contains("dca: value: kv_heads 1"));
   const Ragged source(shaped({2, 2, 16}), shaped({2, 2, 16}), cu);
-  CHECK_THROWS_WITH(attend_source(make_attention(), Eigen::DefaultDevice{}, shaped({2, 1, 4, 16}), source,
-                                  dca::contiguous(out.data(), {2, 1, 4, 16}), {.cu_seqlens = cu}),
+  CHECK_THROWS_WITH(make_attention()(Eigen::DefaultDevice{}, shaped({2, 1, 4, 16}), source,
+                                     dca::contiguous(out.data(), {2, 1, 4, 16}), {.cu_seqlens = cu}),
                     contains("dca: query: batch 2; must be that of a ragged tensor, 1"));
 }

@@ -89,7 +89,7 @@ void check_cache(Bytes& bytes, Case c, const Attention& attention, const referen
     fill<T>(bytes, cache, places, sequences);
     const auto view = cache.view(places);
     const auto call = [&](const Arguments<T, T, T>& x) {
-      dca_test::attend_source(attention, Eigen::DefaultDevice{}, x.query, view, x.out, x.options);
+      attention(Eigen::DefaultDevice{}, x.query, view, x.out, x.options);
     };
     const auto stored = [&](const Sequence& s, Index k) { return read_back<K, V>(c, view, s, k, position); };
     check_source<T>(bytes, c, sequences, ragged, call, stored, placed(positions));
@@ -165,7 +165,7 @@ void fuzz_ragged(Bytes& bytes) {
   const dca::DualChunkAttention<float> attention(config_of<dca::ChunkLayout>(c, c.chunks));
   const Source source = source_of(starts);
   const auto call = [&](const Arguments<float, float, float>& x) {
-    dca_test::attend_source(attention, Eigen::DefaultDevice{}, x.query, source, x.out, x.options);
+    attention(Eigen::DefaultDevice{}, x.query, source, x.out, x.options);
   };
   check_source<float>(
       bytes, c, sequences, true, call, [](const Sequence& s, Index) { return s.numbers; },

@@ -2,7 +2,6 @@
 #pragma once
 
 #include "fuzz/operator_dense.hpp"
-#include "support/attend_source.hpp"
 
 namespace dca_fuzz {
 

@@ -22,14 +22,12 @@ reference::PositionMatrix part_of(dca::ChunkConfig chunks, Index least, Index mo
   };
 }
 
-/// An operator that has been compiled for tensors of T, with threads or without.
+/// An operator on tensors of T, with threads or without.
 template <class T, bool has_threads, class Attention>
-void check_compiled(Bytes& bytes, const Case& c, const Attention& attention, const reference::PositionMatrix& positions,
+void check_tensors(Bytes& bytes, const Case& c, const Attention& attention, const reference::PositionMatrix& positions,
                     double largest_position) {
   const auto on = [&](const auto& device) {
-    return [&](const Arguments<T, T, T>& x) {
-      dca_test::attend(attention, device, dca_test::Operands<T>{x.query, x.key, x.value}, x.out, x.options);
-    };
+    return [&](const Arguments<T, T, T>& x) { attention(device, x.query, x.key, x.value, x.out, x.options); };
   };
   const Eigen::DefaultDevice alone;
   if constexpr (has_threads) {
@@ -46,12 +44,12 @@ void check_part(Bytes& bytes, const Case& c) {
   const double furthest = 2.0 * static_cast<double>(c.chunks.chunk_size);
   switch (bytes.integer(0, 2)) {
     case 0:
-      return check_compiled<T, false>(bytes, c, dca::IntraChunkAttention<T>(config), part_of(c.chunks, 0, 0), furthest);
+      return check_tensors<T, false>(bytes, c, dca::IntraChunkAttention<T>(config), part_of(c.chunks, 0, 0), furthest);
     case 1:
-      return check_compiled<T, false>(bytes, c, dca::SuccessiveChunkAttention<T>(config), part_of(c.chunks, 1, 1),
+      return check_tensors<T, false>(bytes, c, dca::SuccessiveChunkAttention<T>(config), part_of(c.chunks, 1, 1),
                                       furthest);
     default:
-      return check_compiled<T, false>(bytes, c, dca::InterChunkAttention<T>(config), part_of(c.chunks, 2, 1 << 30),
+      return check_tensors<T, false>(bytes, c, dca::InterChunkAttention<T>(config), part_of(c.chunks, 2, 1 << 30),
                                       furthest);
   }
 }
@@ -73,13 +71,13 @@ void fuzz_dual_chunk(Bytes& bytes) {
   const Case c = case_of(bytes);
   const auto config = config_of<dca::ChunkLayout>(c, c.chunks);
   const auto positions = reference::dual_chunk(c.chunks.chunk_size, c.chunks.local_window);
-  if (type == 1) return check_compiled<double, true>(bytes, c, dca::DualChunkAttention<double>(config), positions, 1e4);
+  if (type == 1) return check_tensors<double, true>(bytes, c, dca::DualChunkAttention<double>(config), positions, 1e4);
   const dca::DualChunkAttention<float> attention(config);
   if (type == 2 && c.value_gain >= 1e-3) {
     return check_narrow<Eigen::half, Eigen::half>(bytes, c, attention, positions);
   }
   if (type == 3) return check_narrow<Eigen::bfloat16, float>(bytes, c, attention, positions);
-  check_compiled<float, true>(bytes, c, attention, positions, 1e4);
+  check_tensors<float, true>(bytes, c, attention, positions, 1e4);
 }
 
 void fuzz_causal(Bytes& bytes) {
@@ -87,8 +85,8 @@ void fuzz_causal(Bytes& bytes) {
   const Case c = case_of(bytes);
   const auto config = config_of(c, dca::Unchunked{});
   if (wide)
-    return check_compiled<double, true>(bytes, c, dca::CausalAttention<double>(config), reference::causal(), 1e4);
-  check_compiled<float, true>(bytes, c, dca::CausalAttention<float>(config), reference::causal(), 1e4);
+    return check_tensors<double, true>(bytes, c, dca::CausalAttention<double>(config), reference::causal(), 1e4);
+  check_tensors<float, true>(bytes, c, dca::CausalAttention<float>(config), reference::causal(), 1e4);
 }
 
 void fuzz_parts(Bytes& bytes) {
@@ -101,7 +99,7 @@ void fuzz_parts(Bytes& bytes) {
 void fuzz_own(Bytes& bytes) {
   const Case c = case_of(bytes);
   const OwnLayout layout = own_layout(bytes);
-  check_compiled<float, false>(bytes, c, OwnAttention<float>(config_of(c, layout)), own_positions(layout),
+  check_tensors<float, false>(bytes, c, OwnAttention<float>(config_of(c, layout)), own_positions(layout),
                                1e4 + std::abs(static_cast<double>(layout.shift)));
 }
 

@@ -78,9 +78,9 @@ GoldenOutputs<T> run_layout(const GoldenProblem<T>& problem, std::string name) {
   const auto value = filled(problem.value, problem.value_shape());
   auto out = make_tensor<T, Rank, Layout, order>(problem.out_shape(), true);
   auto lse = make_tensor<T, Rank - 1, Layout, order>(problem.lse_shape(), false);
-  attend(problem.template make<dca::DualChunkAttention<T>>(), Eigen::DefaultDevice{},
-         Operands<T>{view_of<order>(query), view_of<order>(key), view_of<order>(value)}, view_of<order>(out),
-         {.q_offset = problem.parameters.q_offset, .lse = lse_view_of<order>(lse), .sink_logits = problem.sinks});
+  problem.template make<dca::DualChunkAttention<T>>()(
+      Eigen::DefaultDevice{}, view_of<order>(query), view_of<order>(key), view_of<order>(value), view_of<order>(out),
+      {.q_offset = problem.parameters.q_offset, .lse = lse_view_of<order>(lse), .sink_logits = problem.sinks});
   GoldenOutputs<T> outputs(problem, std::move(name));
   const auto read = [](T& from, T& to) { to = from; };
   for_each_pair(view_of<order>(out), outputs.out.data(), problem.out_shape(), read);
@@ -103,21 +103,20 @@ GoldenOutputs<T> run_with_gaps(const GoldenProblem<T>& problem) {
     shape[3] += gap;
     dca::TensorView<T> view = dca::contiguous<T>(nullptr, shape);
     view.shape[3] = features;
-    std::vector<T>& elements =
-        memory.emplace_back(element_count({shape[0], shape[1], shape[2], shape[3]}), std::numeric_limits<T>::quiet_NaN());
+    std::vector<T>& elements = memory.emplace_back(element_count({shape[0], shape[1], shape[2], shape[3]}),
+                                                   std::numeric_limits<T>::quiet_NaN());
     view.data = elements.data();
     for_each_pair(view, const_cast<T*>(dense.data()), view.shape, [](T& to, const T& from) { to = from; });
     return view;
   };
   GoldenOutputs<T> outputs(problem, "gaps between rows");
   const dca::TensorView<T> out = gapped(outputs.out, problem.out_shape());
-  attend(problem.template make<dca::DualChunkAttention<T>>(), Eigen::DefaultDevice{},
-         Operands<T>{gapped(problem.query, problem.query_shape()), gapped(problem.key, problem.key_shape()),
-                     gapped(problem.value, problem.value_shape())},
-         out,
-         {.q_offset = problem.parameters.q_offset,
-          .lse = dca::contiguous(outputs.lse.data(), problem.lse_shape()),
-          .sink_logits = problem.sinks});
+  problem.template make<dca::DualChunkAttention<T>>()(
+      Eigen::DefaultDevice{}, gapped(problem.query, problem.query_shape()), gapped(problem.key, problem.key_shape()),
+      gapped(problem.value, problem.value_shape()), out,
+      {.q_offset = problem.parameters.q_offset,
+       .lse = dca::contiguous(outputs.lse.data(), problem.lse_shape()),
+       .sink_logits = problem.sinks});
   for_each_pair(out, outputs.out.data(), problem.out_shape(), [](T& from, T& to) { to = from; });
   return outputs;
 }

@@ -70,10 +70,11 @@ template <class T>
 std::vector<GoldenOutputs<T>> operator_path(const GoldenProblem<T>& problem) {
   GoldenOutputs<T> outputs(problem);
   const auto attention = problem.template make<dca::DualChunkAttention<T>>();
-  attend(attention, Eigen::DefaultDevice{}, problem.operands(), dca::contiguous(outputs.out.data(), problem.out_shape()),
-         {.q_offset = problem.parameters.q_offset,
-          .lse = dca::contiguous(outputs.lse.data(), problem.lse_shape()),
-          .sink_logits = problem.sinks});
+  const Operands<T> x = problem.operands();
+  attention(Eigen::DefaultDevice{}, x.query, x.key, x.value, dca::contiguous(outputs.out.data(), problem.out_shape()),
+            {.q_offset = problem.parameters.q_offset,
+             .lse = dca::contiguous(outputs.lse.data(), problem.lse_shape()),
+             .sink_logits = problem.sinks});
   return {std::move(outputs)};
 }
 

@@ -16,8 +16,9 @@ template <class Attention, class T>
 GoldenOutputs<T> functor_state(const GoldenProblem<T>& problem) {
   GoldenOutputs<T> state(problem);
   const auto attention = problem.template make<Attention>();
-  attend(attention, Eigen::DefaultDevice{}, problem.operands(), dca::contiguous(state.out.data(), problem.out_shape()),
-         {.q_offset = problem.parameters.q_offset, .lse = dca::contiguous(state.lse.data(), problem.lse_shape())});
+  const Operands<T> x = problem.operands();
+  attention(Eigen::DefaultDevice{}, x.query, x.key, x.value, dca::contiguous(state.out.data(), problem.out_shape()),
+            {.q_offset = problem.parameters.q_offset, .lse = dca::contiguous(state.lse.data(), problem.lse_shape())});
   return state;
 }
 
@@ -44,11 +45,11 @@ GoldenOutputs<T> run_pieces(const GoldenProblem<T>& problem, const std::vector<d
   const auto lse = dca::contiguous(outputs.lse.data(), problem.lse_shape());
   for (std::size_t k = 0; k + 1 < cuts.size(); ++k) {
     const dca::Index first = cuts[k], count = cuts[k + 1] - first;
-    attend(attention, Eigen::DefaultDevice{}, Operands<T>{whole.query.slice(1, first, count), whole.key, whole.value},
-           out.slice(1, first, count),
-           {.q_offset = problem.parameters.q_offset + first,
-            .lse = lse.slice(1, first, count),
-            .sink_logits = problem.sinks});
+    attention(Eigen::DefaultDevice{}, whole.query.slice(1, first, count), whole.key, whole.value,
+              out.slice(1, first, count),
+              {.q_offset = problem.parameters.q_offset + first,
+               .lse = lse.slice(1, first, count),
+               .sink_logits = problem.sinks});
   }
   return outputs;
 }
@@ -83,15 +84,16 @@ template <class T>
 std::vector<GoldenOutputs<T>> threads_path(const GoldenProblem<T>& problem) {
   const GoldenOutputs<T> alone = operator_path(problem).front();
   const auto attention = problem.template make<dca::DualChunkAttention<T>>();
+  const Operands<T> x = problem.operands();
   std::vector<GoldenOutputs<T>> all;
   for (const int threads : {1, 2, 3, 8}) {
     GoldenOutputs<T> outputs(problem, std::to_string(threads) + " threads");
     Eigen::ThreadPool pool(threads);
-    attend(attention, Eigen::ThreadPoolDevice(&pool, threads), problem.operands(),
-           dca::contiguous(outputs.out.data(), problem.out_shape()),
-           {.q_offset = problem.parameters.q_offset,
-            .lse = dca::contiguous(outputs.lse.data(), problem.lse_shape()),
-            .sink_logits = problem.sinks});
+    attention(Eigen::ThreadPoolDevice(&pool, threads), x.query, x.key, x.value,
+              dca::contiguous(outputs.out.data(), problem.out_shape()),
+              {.q_offset = problem.parameters.q_offset,
+               .lse = dca::contiguous(outputs.lse.data(), problem.lse_shape()),
+               .sink_logits = problem.sinks});
     if (!same_bits(outputs.out, alone.out) || !same_bits(outputs.lse, alone.lse)) {
       throw std::runtime_error(outputs.variant + ": other bits than on Eigen::DefaultDevice");
     }

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "golden_runner/golden_case.hpp"
-#include "support/attend.hpp"
+#include "support/operands.hpp"
 
 namespace dca_test {
 

@@ -1,5 +1,4 @@
-"""Small test programs: the sources that a mutant changes are compiled for each, the others once."""
-import json
+"""Test programs of one source each, compiled from changed headers, kernels included."""
 import os
 import pathlib
 import re
@@ -26,10 +25,6 @@ SUPPORT = ["support/npy.cpp", "support/reference.cpp", "support/catch_main.cpp"]
 
 class BuildError(Exception):
     pass
-
-
-def read_table():
-    return json.loads((TESTS / "mutants" / "programs.json").read_text())
 
 
 def test_names(source):
@@ -62,7 +57,6 @@ class Builder:
     """Compiles and links in a scratch folder."""
 
     def __init__(self, scratch, eigen, catch2, processes):
-        self.table = read_table()
         self.scratch, self.processes = pathlib.Path(scratch), processes
         self.compiler = shlex.split(os.environ.get("CXX", "g++"))
         includes = [f"-I{TESTS}", f"-I{ROOT / 'examples'}"]
@@ -72,7 +66,7 @@ class Builder:
         self.libraries = ["-pthread"]
         if self._accepts("#include <catch2/catch_all.hpp>\n"):
             self.libraries.insert(0, "-lCatch2")
-        self.objects = {}  # (unit, scalar) -> path, of what is not mutated
+        self.support = []  # objects
 
     def _accepts(self, text):
         result = subprocess.run([*self.compiler, *self.flags, "-E", "-x", "c++", "-o", os.devnull, "-"], input=text,
@@ -91,58 +85,31 @@ class Builder:
             (self.scratch / f"{scalar}.hpp").write_text(ONE_SCALAR.replace("SCALAR", scalar))
         self.run([*self.compiler, *self.flags, "-x", "c++-header", str(header), "-o", f"{header}.gch"])
 
-    def compile(self, unit, scalar, include, target):
-        """Object of a unit: a test's source, or an instantiation of the table."""
-        source = TESTS / unit
-        before = [f"-DSCALAR={scalar}", "-include", str(self.scratch / "precompiled.hpp"), f"-I{include}"]
-        if unit in SUPPORT:
-            before = ["-O0"] if unit.endswith("catch_main.cpp") else []
-        elif unit in self.table["units"]:
-            source = pathlib.Path(target).with_suffix(".cpp")
-            source.write_text('#include "support/attend_definition.hpp"\n#include "support/attend_source_definition.hpp"\n'
-                              f"namespace dca_test {{\n{self.table['units'][unit].replace('SCALAR', scalar)}\n}}\n")
-        else:
-            before += ["-include", str(self.scratch / f"{scalar}.hpp")]
-        self.run([*self.compiler, *self.flags, *before, "-c", str(source), "-o", str(target)])
+    def compile_support(self, source):
+        target = self.scratch / (pathlib.Path(source).stem + ".o")
+        level = ["-O0"] if source.endswith("catch_main.cpp") else []
+        self.run([*self.compiler, *self.flags, *level, "-c", str(TESTS / source), "-o", str(target)])
+        self.support.append(target)
 
-    def compile_fixed(self, unit, scalar):
-        target = self.scratch / (re.sub(r"\W", "_", unit) + f"_{scalar}.o")
-        self.compile(unit, scalar, ROOT / "include", target)
-        self.objects[unit, scalar] = target
+    def build(self, source, scalar, include, target):
+        """The program of a test source, with the headers of `include`."""
+        compiled = pathlib.Path(f"{target}.o")
+        self.run([*self.compiler, *self.flags, f"-DSCALAR={scalar}", "-include", str(self.scratch / "precompiled.hpp"),
+                  "-include", str(self.scratch / f"{scalar}.hpp"), f"-I{include}", "-c", str(TESTS / source), "-o",
+                  str(compiled)])
+        self.run([*self.compiler, "-no-pie", *map(str, [compiled, *self.support]), "-o", str(target), *self.libraries])
+        return target
 
-    def fixed_units(self, names):
-        """What must be compiled once for these programs: all of it, since each is tried unchanged first."""
-        units = {(unit, "float") for unit in SUPPORT}
-        for name in names:
-            program = self.table["programs"][name]
-            scalar = program.get("scalar", "float")
-            units |= {(unit, scalar) for unit in [*program["mutated"], *program.get("fixed", [])]}
-        return sorted(units)
+    def build_whole(self, source, scalar):
+        return self.build(source, scalar, ROOT / "include", self.scratch / f"{pathlib.Path(source).stem}_{scalar}")
 
-    def link(self, name, mutated, target):
-        """`mutated` has {unit: object} for units that are not the unchanged ones. They come first: of inline functions
-        the linker takes the first that it finds. Operators that no chosen test calls may be missing."""
-        program = self.table["programs"][name]
-        scalar = program.get("scalar", "float")
-        objects = [mutated.get(unit, self.objects.get((unit, scalar))) for unit in program["mutated"]]
-        objects += [self.objects[unit, scalar] for unit in program.get("fixed", [])]
-        objects += [self.objects[unit, "float"] for unit in SUPPORT]
-        self.run([*self.compiler, "-no-pie", "-Wl,--unresolved-symbols=ignore-all", *map(str, objects), "-o",
-                  str(target), *self.libraries])
-
-    def build_mutant(self, program, files, folder):
+    def build_mutant(self, source, scalar, files, folder):
         """The program with changed files of include/, {path below include: text}."""
         include = folder / "include"
         shutil.copytree(ROOT / "include", include)
         for path, text in files.items():
             (include / path).write_text(text)
-        spec = self.table["programs"][program]
-        mutated = {}
-        for unit in spec["mutated"]:
-            mutated[unit] = folder / (re.sub(r"\W", "_", unit) + ".o")
-            self.compile(unit, spec.get("scalar", "float"), include, mutated[unit])
-        self.link(program, mutated, folder / "test")
-        return folder / "test"
+        return self.build(source, scalar, include, folder / "test")
 
     def run_tests(self, executable, patterns, seed, timeout):
         """(what became of it, seconds): passed, failed: TEST, crashed, timeout or no tests."""

@@ -1,7 +1,6 @@
 // Caches filled from problems, and attention on them.
 #pragma once
 
-#include "support/attend_source.hpp"
 #include "support/problem.hpp"
 
 namespace dca_test {
@@ -34,7 +33,7 @@ Outputs<T> run_on(const Attention& attention, const Inputs<T>& in, const Source&
                   dca::CallOptions<T> options = {}, const Device& device = {}) {
   Outputs<T> outputs(in);
   options.lse = outputs.lse_view();
-  attend_source(attention, device, in.operands().query, source, outputs.out_view(), options);
+  attention(device, in.operands().query, source, outputs.out_view(), options);
   return outputs;
 }
 

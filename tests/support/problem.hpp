@@ -6,8 +6,8 @@
 #include <limits>
 #include <string>
 
-#include "support/attend.hpp"
 #include "support/bounds.hpp"
+#include "support/operands.hpp"
 #include "support/random.hpp"
 #include "support/reference.hpp"
 
@@ -78,7 +78,8 @@ Outputs<T> run(const Attention& attention, const Inputs<T>& inputs, dca::CallOpt
                const Device& device = {}) {
   Outputs<T> outputs(inputs);
   options.lse = outputs.lse_view();
-  attend(attention, device, inputs.operands(), outputs.out_view(), options);
+  const Operands<T> x = inputs.operands();
+  attention(device, x.query, x.key, x.value, outputs.out_view(), options);
   return outputs;
 }
 
