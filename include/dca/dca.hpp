@@ -10,6 +10,7 @@
 #include "dca/kernel/kernel_info.hpp"
 #include "dca/kv/cache.hpp"
 #include "dca/kv/dense.hpp"
+#include "dca/kv/estimate_key_offset.hpp"
 #include "dca/kv/paged.hpp"
 #include "dca/kv/paged_cache.hpp"
 #include "dca/kv/ragged.hpp"

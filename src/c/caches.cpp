@@ -33,6 +33,20 @@ std::unique_ptr<Object> make_for(const dca_attention* attention, const dca_cache
 
 using namespace dca::c;
 
+dca_status dca_estimate_key_offset(const dca_attention* attention, const dca_const_tensor* key,
+                                   const dca_key_offset_options* options, float* key_offset, int64_t size) {
+  return guarded([&] {
+    const auto& of = object_of("attention", attention).attention;
+    const dca_key_offset_options given = options == nullptr
+                                             ? dca_key_offset_options DCA_KEY_OFFSET_OPTIONS_INIT
+                                             : read_struct("options", options, DCA_KEY_OFFSET_OPTIONS_INIT);
+    if (size < 0) fail("size", to_text(size), "must be at least 0");
+    if (size > 0) check_given("key_offset", key_offset, "must point to numbers");
+    of.estimate_key_offset(tensor_of("key", key), {key_offset, static_cast<std::size_t>(size)},
+                           {.most_pairs = given.most_pairs, .stands_out = given.stands_out});
+  });
+}
+
 dca_status dca_cache_create(const dca_attention* attention, const dca_cache_config* config, int64_t sequences,
                             int64_t capacity, int32_t grows, dca_cache** cache) {
   return create("cache", cache, [&] {
@@ -43,6 +57,10 @@ dca_status dca_cache_create(const dca_attention* attention, const dca_cache_conf
 }
 
 dca_status dca_cache_destroy(dca_cache* cache) { return destroy("cache", cache); }
+
+dca_status dca_cache_set_key_offset(dca_cache* cache, const dca_const_tensor* key_offset) {
+  return guarded([&] { object_of("cache", cache).cache.set_key_offset(tensor_of("key_offset", key_offset)); });
+}
 
 dca_status dca_cache_append(dca_cache* cache, const dca_threads* threads, int64_t sequence, const dca_const_tensor* key,
                             const dca_const_tensor* value) {
@@ -93,6 +111,10 @@ dca_status dca_paged_cache_create(const dca_attention* attention, const dca_cach
 }
 
 dca_status dca_paged_cache_destroy(dca_paged_cache* cache) { return destroy("cache", cache); }
+
+dca_status dca_paged_cache_set_key_offset(dca_paged_cache* cache, const dca_const_tensor* key_offset) {
+  return guarded([&] { object_of("cache", cache).cache.set_key_offset(tensor_of("key_offset", key_offset)); });
+}
 
 dca_status dca_paged_cache_add(dca_paged_cache* cache, int64_t* sequence) {
   return write_result("sequence", sequence, [&] { return object_of("cache", cache).cache.add(); });
@@ -148,6 +170,10 @@ dca_status dca_pool_create(const dca_attention* attention, const dca_cache_confi
 }
 
 dca_status dca_pool_destroy(dca_pool* pool) { return destroy("pool", pool); }
+
+dca_status dca_pool_set_key_offset(dca_pool* pool, const dca_const_tensor* key_offset) {
+  return guarded([&] { object_of("pool", pool).pool.set_key_offset(tensor_of("key_offset", key_offset)); });
+}
 
 dca_status dca_pool_take(dca_pool* pool, int64_t* block) {
   return write_result("block", block, [&] { return object_of("pool", pool).pool.take(); });

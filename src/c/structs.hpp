@@ -16,6 +16,7 @@ inline constexpr std::size_t sizes_of[] = {sizeof(Struct)};
 static_assert(sizeof(dca_kernels) == 24 && sizeof(dca_executor) == 32 && sizeof(dca_rope_config) == 120);
 static_assert(sizeof(dca_own_parts) == 40 && sizeof(dca_attention_config) == 72 && sizeof(dca_cache_config) == 48);
 static_assert(sizeof(dca_selection) == 64 && sizeof(dca_options) == 336 && sizeof(dca_choice) == 72);
+static_assert(sizeof(dca_key_offset_options) == 24);
 // These cannot grow.
 static_assert(sizeof(dca_tensor) == 80 && sizeof(dca_const_tensor) == 80 && sizeof(dca_block_table) == 24);
 static_assert(sizeof(dca_key_range) == 16 && sizeof(dca_part) == 24 && sizeof(dca_chunk_config) == 16);

@@ -308,6 +308,13 @@ BlockPool Attention::make_pool(StorageTypes types, const CacheShape& shape, Inde
   return Access::make<BlockPool>(make_in_either<Itself>(Access::of(*this).placement, types, shape, blocks, block_size));
 }
 
+void Attention::estimate_key_offset(const ConstTensor& key, std::span<float> offset,
+                                    const KeyOffsetOptions& options) const {
+  const detail::DecodeRow<double> decode = visit_number(
+      "key", key.dtype, []<class X>(std::type_identity<X>) { return detail::decode_function<double, X>(); });
+  detail::write_key_offset(Access::of(*this).rope, any_tensor("key", key), decode, options, offset);
+}
+
 void Attention::position_map(Index first_query, Index queries, Index first_key, Index keys, Index* out) const {
   const auto check = [](const char* argument, Index value) {
     if (value < 0) detail::fail(argument, detail::to_text(value), "must be at least 0");

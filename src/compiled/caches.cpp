@@ -21,6 +21,9 @@ void BlockPool::give_back(Index block) {
 Index BlockPool::users(Index block) const {
   return std::visit([&](const auto& pool) { return pool.users(block); }, Access::of(*this).pool);
 }
+void BlockPool::set_key_offset(const ConstTensor& offset) {
+  std::visit([&](auto& pool) { pool.set_key_offset(offset); }, Access::of(*this).pool);
+}
 void BlockPool::append(const Executor& executor, std::span<const BlockTable> tables, const ConstTensor& key,
                        const ConstTensor& value) {
   std::visit([&](auto& pool) { pool.append(executor, tables, key, value); }, Access::of(*this).pool);
@@ -59,6 +62,9 @@ KeyValueCache& KeyValueCache::operator=(KeyValueCache&& other) noexcept {
   return *this;
 }
 
+void KeyValueCache::set_key_offset(const ConstTensor& offset) {
+  std::visit([&](auto& cache) { cache.set_key_offset(offset); }, Access::of(*this).cache);
+}
 void KeyValueCache::append(const Executor& executor, Index sequence, const ConstTensor& key, const ConstTensor& value) {
   std::visit([&](auto& cache) { cache.append(executor, sequence, key, value); }, Access::of(*this).cache);
 }
@@ -92,6 +98,9 @@ PagedCache& PagedCache::operator=(PagedCache&& other) noexcept {
   return *this;
 }
 
+void PagedCache::set_key_offset(const ConstTensor& offset) {
+  std::visit([&](auto& cache) { cache.set_key_offset(offset); }, Access::of(*this).cache);
+}
 Index PagedCache::add() {
   return std::visit([](auto& cache) { return cache.add(); }, Access::of(*this).cache);
 }

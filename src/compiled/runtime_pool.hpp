@@ -69,6 +69,7 @@ class RuntimePool : private detail::PoolCore<Scalar> {
   using Core::check_readable;
   using Core::free_blocks;
   using Core::give_back;
+  using Core::key_offset;
   using Core::keys;
   using Core::read_summary;
   using Core::shape;
@@ -76,6 +77,11 @@ class RuntimePool : private detail::PoolCore<Scalar> {
   using Core::take;
   using Core::users;
   using Core::values;
+
+  void set_key_offset(const ConstTensor& offset) {
+    Core::set_key_offset(placed_.ref(), any_tensor("key_offset", offset), decoder("key_offset", offset.dtype));
+  }
+  void share_key_offset(const RuntimePool& other) { Core::share_key_offset(other); }
 
   void append(const detail::DeviceRef& device, std::span<const BlockTable> tables, const ConstTensor& key,
               const ConstTensor& value) {
@@ -86,6 +92,7 @@ class RuntimePool : private detail::PoolCore<Scalar> {
     });
     functions.encode_key = encoder("key", places ? DTypeOf<Scalar>::value : key.dtype, placed_.key);
     functions.encode_value = encoder("value", value.dtype, placed_.value);
+    functions.decode_key = decoder("key", key.dtype);
     const detail::NewTokens tokens(any_tensor("key", key), any_tensor("value", value),
                                    static_cast<Index>(tables.size()), shape());
     Core::append(device, placed_.ref(), functions, tables, tokens);
@@ -123,6 +130,11 @@ class RuntimePool : private detail::PoolCore<Scalar> {
       return visit_storage(argument, to,
                            []<class E>(std::type_identity<E>) { return detail::encode_function<X, E>(); });
     });
+  }
+
+  static detail::DecodeRow<Scalar> decoder(const char* argument, DType from) {
+    return visit_number(argument, from,
+                        []<class X>(std::type_identity<X>) { return detail::decode_function<Scalar, X>(); });
   }
 
   Placed placed_;

@@ -39,6 +39,7 @@ constexpr ScalarKernels<T> scalar_kernels() {
   table.attend = attend<T>;
   table.attend_selected = attend_selected<T>;
   table.add_turns = sum_of_turns<T>;
+  table.add_turned = add_turned<T>;
   table.merge_row = merge_row<T>;
   table.summary = {
       [](const T* row, Index features, T* to) { KeySummary<T>(to, features).add(row); },

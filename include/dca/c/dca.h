@@ -298,6 +298,22 @@ typedef struct dca_cache_config {
 #define DCA_CACHE_CONFIG_INIT \
   { sizeof(dca_cache_config), DCA_FLOAT32, DCA_DTYPE_NONE, 0, 0, 0, 0 }
 
+/* Which pairs of features dca_estimate_key_offset gives an offset. */
+typedef struct dca_key_offset_options {
+  size_t struct_size;
+  int64_t most_pairs; /* of a kv_head, those that stand out most; at least 0 */
+  double stands_out;  /* by so many times the norm that pairs typically have; at least 0 */
+} dca_key_offset_options;
+#define DCA_KEY_OFFSET_OPTIONS_INIT \
+  { sizeof(dca_key_offset_options), 8, 2.0 }
+
+/* Writes an offset [kv_heads, head_dim] for caches of keys like `key` [length, kv_heads, head_dim]: some hundred keys
+ * that are not rotated, or the model's key bias as a single one. It is their mean where a pair of features stands out, and
+ * 0 elsewhere. `options` may be NULL. DCA_INVALID_ARGUMENT where shapes do not fit, there is no key, an option is out of
+ * range, or key_offset, of `size` numbers, has not kv_heads * head_dim. */
+dca_status dca_estimate_key_offset(const dca_attention* attention, const dca_const_tensor* key,
+                                   const dca_key_offset_options* options, float* key_offset, int64_t size);
+
 /* Sequences that share sizes and capacity, each in one piece of memory. */
 typedef struct dca_cache dca_cache;
 
@@ -310,6 +326,11 @@ dca_status dca_cache_create(const dca_attention* attention, const dca_cache_conf
 
 /* Destroys a cache. */
 dca_status dca_cache_destroy(dca_cache* cache);
+
+/* From now on keys are stored less `key_offset` [kv_heads, head_dim], of the model's features, and read with it: storages
+ * of few bits keep more of keys that a bias dominates. What it costs grows with the pairs of features that are not 0.
+ * DCA_INVALID_ARGUMENT where shapes do not fit, a number is not finite, or there are tokens already. */
+dca_status dca_cache_set_key_offset(dca_cache* cache, const dca_const_tensor* key_offset);
 
 /* Appends key [m, kv_heads, head_dim] (unrotated) and value [m, kv_heads, v_head_dim] to a sequence.
  * DCA_INVALID_ARGUMENT where shapes do not fit, or a cache that does not grow is full. */
@@ -348,6 +369,9 @@ dca_status dca_paged_cache_create(const dca_attention* attention, const dca_cach
 
 /* Destroys a paged cache. */
 dca_status dca_paged_cache_destroy(dca_paged_cache* cache);
+
+/* As dca_cache_set_key_offset. */
+dca_status dca_paged_cache_set_key_offset(dca_paged_cache* cache, const dca_const_tensor* key_offset);
 
 /* Adds a sequence without tokens and writes its number, which may be that of a removed one. */
 dca_status dca_paged_cache_add(dca_paged_cache* cache, int64_t* sequence);
@@ -399,6 +423,9 @@ dca_status dca_pool_create(const dca_attention* attention, const dca_cache_confi
 
 /* Destroys a pool. */
 dca_status dca_pool_destroy(dca_pool* pool);
+
+/* As dca_cache_set_key_offset, before the first block is taken. */
+dca_status dca_pool_set_key_offset(dca_pool* pool, const dca_const_tensor* key_offset);
 
 /* Takes a free block, now with one user, and writes its number. DCA_INVALID_ARGUMENT where none is free. */
 dca_status dca_pool_take(dca_pool* pool, int64_t* block);

@@ -5,6 +5,7 @@
 
 #include "dca/compiled/caches.hpp"
 #include "dca/compiled/config.hpp"
+#include "dca/kv/key_offset_options.hpp"
 
 namespace dca::compiled {
 
@@ -70,6 +71,10 @@ class [[gnu::visibility("default")]] Attention {
   KeyValueCache make_cache(StorageTypes types, const CacheShape& shape, Index sequences, CacheCapacity capacity) const;
   PagedCache make_paged_cache(StorageTypes types, const CacheShape& shape, Index blocks, Index block_size) const;
   BlockPool make_pool(StorageTypes types, const CacheShape& shape, Index blocks, Index block_size) const;
+
+  /// Writes an offset [kv_heads, head_dim] for caches of keys like these, as dca::estimate_key_offset does; `offset`
+  /// has kv_heads * head_dim numbers. Throws what that throws.
+  void estimate_key_offset(const ConstTensor& key, std::span<float> offset, const KeyOffsetOptions& options = {}) const;
 
   /// Writes query_position - key_position for queries [first_query, first_query + queries) and keys [first_key,
   /// first_key + keys), absolute positions counted from 0, to out[query][key]; `unseen` where the query does not see

@@ -30,6 +30,8 @@ class [[gnu::visibility("default")]] BlockPool {
   void share(Index block);
   void give_back(Index block);
   Index users(Index block) const;
+  /// From now on keys are stored less `offset` [kv_heads, head_dim].
+  void set_key_offset(const ConstTensor& offset);
   /// Writes batch b of key [batch, m, kv_heads, head_dim] (unrotated) and value likewise after the tokens of tables[b].
   void append(const Executor& executor, std::span<const BlockTable> tables, const ConstTensor& key,
               const ConstTensor& value);
@@ -56,6 +58,8 @@ class [[gnu::visibility("default")]] KeyValueCache {
   KeyValueCache(KeyValueCache &&) noexcept;
   KeyValueCache& operator=(KeyValueCache&&) noexcept;
 
+  /// From now on keys are stored less `offset` [kv_heads, head_dim].
+  void set_key_offset(const ConstTensor& offset);
   /// Appends key [m, kv_heads, head_dim] (unrotated) and value likewise to a sequence.
   void append(const Executor& executor, Index sequence, const ConstTensor& key, const ConstTensor& value);
   /// Appends key [sequences, m, kv_heads, head_dim] and value likewise, m tokens to each sequence.
@@ -83,6 +87,8 @@ class [[gnu::visibility("default")]] PagedCache {
   PagedCache(PagedCache &&) noexcept;
   PagedCache& operator=(PagedCache&&) noexcept;
 
+  /// From now on keys are stored less `offset` [kv_heads, head_dim].
+  void set_key_offset(const ConstTensor& offset);
   Index add();
   Index fork(Index sequence);
   void truncate(Index sequence, Index length);

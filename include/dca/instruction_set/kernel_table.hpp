@@ -47,6 +47,10 @@ struct BytePlace;
 struct RowStream;
 struct Turn;
 template <class T>
+struct TurnedVector;
+template <class T>
+struct TurnsOfBlocks;
+template <class T>
 class SourceRef;
 template <class T>
 struct AttentionCall;
@@ -126,6 +130,7 @@ struct ScalarKernels {
   void (*attend_selected)(const DeviceRef&, const AttentionParams&, const SourceRef<T>&, const AttentionCall<T>&,
                           Workspace*, const SelectionRef<T>&, Index part, std::vector<ChosenBlocks>*);
   void (*add_turns)(const double* angle, const Turn& a, const Turn& b, T* cosine, T* sine);
+  void (*add_turned)(const TurnedVector<T>&, Index position, TurnsOfBlocks<T>&, T* row);
   MergeRow<T> merge_row;
   SummaryFunctions<T> summary;
   TurnRow<T> turn[number_count];

@@ -33,11 +33,25 @@ class BlockPool : private detail::PoolCore<detail::CacheScalar<K>> {
   using Core::check_readable;
   using Core::free_blocks;
   using Core::give_back;
+  using Core::key_offset;
   using Core::read_summary;
   using Core::shape;
   using Core::share;
   using Core::take;
   using Core::users;
+
+  /// From now on keys are stored less `offset` [kv_heads, head_dim], of the model's features, and read with it:
+  /// storages of few bits keep more of keys that a bias dominates. What it costs grows with the pairs of features that
+  /// are not 0: see estimate_key_offset. Throws std::invalid_argument, with nothing changed, where its shape is
+  /// another, a number is not finite, or a block is in use; std::bad_alloc without memory.
+  template <class X>
+  void set_key_offset(TensorView<X> offset) {
+    Core::set_key_offset(detail::placement_ref(placed_), detail::AnyTensor(offset),
+                         detail::decode_function<Scalar, std::remove_const_t<X>>());
+  }
+
+  /// From now on keys are stored as `other` stores them. For a pool that is to take its place.
+  void share_key_offset(const BlockPool& other) { Core::share_key_offset(other); }
 
   /// Writes batch b of key [batch, m, kv_heads, head_dim] (unrotated) and value likewise after the tokens of tables[b],
   /// into blocks that the tables name already; the caller then adds m to their lengths. Rank 3 with one table. Throws,
@@ -47,7 +61,8 @@ class BlockPool : private detail::PoolCore<detail::CacheScalar<K>> {
   template <class Device, class X, class Y>
   void append(const Device& device, std::span<const BlockTable> tables, TensorView<X> key, TensorView<Y> value) {
     using From = std::remove_const_t<X>;
-    detail::TokenFunctions<Scalar> functions{nullptr, nullptr, detail::encode_function<std::remove_const_t<Y>, V>()};
+    detail::TokenFunctions<Scalar> functions{nullptr, nullptr, detail::encode_function<std::remove_const_t<Y>, V>(),
+                                             detail::decode_function<Scalar, From>()};
     if constexpr (std::is_same_v<Placement, Unplaced>) {
       functions.encode_key = detail::encode_function<From, K>();
     } else {
@@ -71,8 +86,8 @@ class BlockPool : private detail::PoolCore<detail::CacheScalar<K>> {
   void copy_tokens(Index from, Index to, Index tokens) { copy_tokens_from(*this, from, to, tokens); }
 
   /// As copy_tokens, from a block of another pool, which may have another block_size. Throws also where the pools
-  /// differ in shape, summary_block, layout or embedding, and where no block of this pool can begin at the same offset
-  /// from a multiple of summary_block as `from`.
+  /// differ in shape, summary_block, key offset, layout or embedding, and where no block of this pool can begin at the
+  /// same offset from a multiple of summary_block as `from`.
   void copy_tokens_from(const BlockPool& other, Index from, Index to, Index tokens) {
     if (&other != this) {
       Core::check_alike(other);

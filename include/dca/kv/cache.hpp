@@ -36,6 +36,27 @@ class CacheOf {
   CacheOf(CacheOf&&) noexcept = default;
   CacheOf& operator=(CacheOf&&) noexcept = default;
 
+  /// As BlockPool's set_key_offset. Throws std::invalid_argument, with nothing changed, where a sequence has tokens.
+  template <class Offset>
+  void set_key_offset(const Offset& offset) {
+    for (const BlockTable& table : tables_) {
+      if (table.length == 0) continue;
+      detail::fail("key_offset", "given after " + detail::to_text(table.length) + " tokens",
+                   "must be given before the first token");
+    }
+    for (auto block = blocks_.rbegin(); block != blocks_.rend(); ++block) pool_.give_back(*block);
+    const auto take_again = [this] {
+      for (Index& block : blocks_) block = pool_.take();
+    };
+    try {
+      pool_.set_key_offset(offset);
+    } catch (...) {
+      take_again();
+      throw;
+    }
+    take_again();
+  }
+
   /// Appends the tokens of key [m, kv_heads, head_dim] (unrotated) and value [m, kv_heads, v_head_dim] to a sequence.
   /// Throws, with nothing changed, std::invalid_argument where shapes do not fit or a cache that does not grow is full,
   /// std::bad_alloc without memory.
@@ -133,6 +154,7 @@ class CacheOf {
       detail::fail("key", detail::to_text(more) + " tokens", "sizes must fit a signed 64-bit index");
     }
     Pool larger(pool_.placement(), pool_.shape(), sequences(), std::max(length + more, capacity() + capacity() / 2));
+    larger.share_key_offset(pool_);
     for (const BlockTable& table : tables_) {
       // Blocks of both pools are handed out in the same order.
       larger.copy_tokens_from(pool_, table.blocks[0], larger.take(), table.length);

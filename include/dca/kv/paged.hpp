@@ -42,6 +42,8 @@ class PagedKeyValues {
   Index head_dim() const { return pool_.shape().head_dim; }
   Index v_head_dim() const { return pool_.shape().v_head_dim; }
   const auto& placement() const { return pool_.placement(); }
+  /// Null where there is none.
+  const detail::KeyOffset* key_offset() const { return pool_.key_offset(); }
   /// Keys of a summary; 0 where there are none.
   Index summary_block() const { return pool_.shape().summary_block; }
   template <class T>

@@ -21,6 +21,12 @@ class PagedCacheOf {
   PagedCacheOf(Placed placed, CacheShape shape, Index blocks, Index block_size)
       : pool_(std::move(placed), shape, blocks, block_size) {}
 
+  /// As BlockPool's set_key_offset. Throws std::invalid_argument, with nothing changed, where a sequence has tokens.
+  template <class Offset>
+  void set_key_offset(const Offset& offset) {
+    pool_.set_key_offset(offset);
+  }
+
   /// Adds a sequence without tokens and returns its number, which may be that of a removed one. Throws std::bad_alloc
   /// without memory, with nothing changed.
   Index add() {

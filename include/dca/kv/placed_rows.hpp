@@ -5,6 +5,7 @@
 
 #include "dca/device/workers.hpp"
 #include "dca/kv/cache_shape.hpp"
+#include "dca/kv/key_offset.hpp"
 #include "dca/kv/placed_keys.hpp"
 #include "dca/kv/row_functions.hpp"
 #include "dca/rope/row_rotator.hpp"
@@ -50,6 +51,34 @@ struct NewTokens {
   Index count() const { return key.shape[1]; }
 };
 
+/// Of numbers [kv_heads, head_dim] that `decode` makes Scalars (null: they are). Throws std::invalid_argument where the
+/// shape is another, or a number is not finite, std::bad_alloc without memory.
+template <class Scalar>
+std::shared_ptr<const KeyOffset> make_key_offset(const AnyTensor& x, DecodeRow<Scalar> decode, const CacheShape& shape,
+                                                 const RotaryEmbedding* rope) {
+  const Index head_dim = shape.head_dim;
+  if (x.shape.rank() != 2 || x.strides.rank() != 2) {
+    fail("key_offset", "rank " + to_text(x.shape.rank()), "must be 2: [kv_heads, head_dim]");
+  }
+  checked_shape("key_offset", x.data, x.shape, x.strides, x.size, 2, true);
+  check_equal("key_offset", "kv_heads", x.shape[0], "the cache", shape.kv_heads);
+  check_equal("key_offset", "head_dim", x.shape[1], "the cache", head_dim);
+  std::vector<Scalar> rows(static_cast<std::size_t>(shape.kv_heads * head_dim));
+  for (Index head = 0; head < shape.kv_heads; ++head) {
+    const ByteRow row{x.data + head * x.strides[0] * x.size};
+    Scalar* const to = rows.data() + head * head_dim;
+    if (decode == nullptr) {
+      std::copy_n(reinterpret_cast<const Scalar*>(row.data), head_dim, to);
+    } else {
+      decode(row, head_dim, to);
+    }
+  }
+  for (const Scalar number : rows) {
+    if (!std::isfinite(number)) fail("key_offset", to_text(static_cast<double>(number)), "must be finite");
+  }
+  return std::make_shared<const KeyOffset>(std::vector<double>(rows.begin(), rows.end()), shape.kv_heads, rope);
+}
+
 /// Turns the features at x, of a number type, to a position.
 template <class Scalar>
 using PlaceKey = void (*)(RowRotator<Scalar>& rotate, Index position, const void* x, Index features, Scalar* y);
@@ -62,36 +91,49 @@ constexpr PlaceKey<Scalar> place_key_of() {
 }
 
 /// How new tokens become rows. A key is placed, then encoded from Scalar; where `place` is null, it is encoded as it
-/// comes.
+/// comes. Where there is an offset, a key is decoded to Scalar before (by nothing where it is one), and encoded from
+/// it.
 template <class Scalar>
 struct TokenFunctions {
   PlaceKey<Scalar> place;
   EncodeRow encode_key;
   EncodeRow encode_value;
+  DecodeRow<Scalar> decode_key;
 };
 
 /// Stores one token of all kv_heads; has the scratch memory that one thread needs for it.
 template <class Scalar>
 class TokenStore {
  public:
-  TokenStore(const PlacementRef& placed, const CacheShape& shape, const TokenFunctions<Scalar>& functions, Arena& arena)
-      : placed_(placed), shape_(shape), functions_(functions) {
+  /// encode_scalar: of keys, from Scalar. `offset` may be null.
+  TokenStore(const PlacementRef& placed, const CacheShape& shape, const TokenFunctions<Scalar>& functions,
+             EncodeRow encode_scalar, const KeyOffset* offset, Arena& arena)
+      : placed_(placed), shape_(shape), functions_(functions), encode_scalar_(encode_scalar), offset_(offset) {
+    if (offset != nullptr) shifted_ = arena.take<Scalar>(shape.head_dim);
     if (placed.rope == nullptr) return;
     rotate_.emplace(*placed.rope, arena);
     row_ = arena.take<Scalar>(shape.head_dim);
   }
 
   /// Bytes of scratch memory that one thread needs.
-  static Index bytes(const PlacementRef& placed, const CacheShape& shape) {
+  static Index bytes(const PlacementRef& placed, const CacheShape& shape, const KeyOffset* offset) {
     Arena counter;
-    const TokenStore counted(placed, shape, {}, counter);
+    const TokenStore counted(placed, shape, {}, nullptr, offset, counter);
     return counter.used();
   }
 
   /// The token at `position`, of one kv_head.
-  void operator()(Index position, const std::byte* key, const std::byte* value, const BytePlace& key_place,
-                  const BytePlace& value_place) {
-    if (rotate_) {
+  void operator()(Index position, Index kv_head, const std::byte* key, const std::byte* value,
+                  const BytePlace& key_place, const BytePlace& value_place) {
+    if (offset_ != nullptr) {
+      shift(kv_head, key);
+      const Scalar* row = shifted_;
+      if (rotate_) {
+        (*rotate_)(placed_.position(placed_.layout, position), shifted_, shape_.head_dim, row_);
+        row = row_;
+      }
+      encode_scalar_(row, shape_.head_dim, key_place);
+    } else if (rotate_) {
       functions_.place(*rotate_, placed_.position(placed_.layout, position), key, shape_.head_dim, row_);
       functions_.encode_key(row_, shape_.head_dim, key_place);
     } else {
@@ -101,9 +143,23 @@ class TokenStore {
   }
 
  private:
+  /// The key less the offset.
+  void shift(Index kv_head, const std::byte* key) {
+    const auto* x = reinterpret_cast<const Scalar*>(key);
+    if (functions_.decode_key != nullptr) {
+      functions_.decode_key(ByteRow{key}, shape_.head_dim, shifted_);
+      x = shifted_;
+    }
+    const Scalar* const offset = offset_->row<Scalar>(kv_head);
+    for (Index d = 0; d < shape_.head_dim; ++d) shifted_[d] = x[d] - offset[d];
+  }
+
   const PlacementRef& placed_;
   const CacheShape& shape_;
   TokenFunctions<Scalar> functions_;
+  EncodeRow encode_scalar_;
+  const KeyOffset* offset_;
+  Scalar* shifted_ = nullptr;
   std::optional<RowRotator<Scalar>> rotate_;
   Scalar* row_ = nullptr;
 };

@@ -16,7 +16,7 @@ class PoolCore {
   /// Throws as BlockPool does.
   PoolCore(const PlacementRef& placed, const CacheShape& shape, const StoredAs<Scalar>& key,
            const StoredAs<Scalar>& value, Index blocks, Index block_size)
-      : shape_(shape), block_size_(block_size), decode_key_(key.decode) {
+      : shape_(shape), block_size_(block_size), decode_key_(key.decode), encode_key_(key.encode) {
     check_cache_shape(shape_, key.multiple, value.multiple);
     if (placed.rope != nullptr && placed.rope->rotary_dim() > shape_.head_dim) {
       fail("rotary_dim", to_text(placed.rope->rotary_dim()), "must be at most head_dim, " + to_text(shape_.head_dim));
@@ -38,6 +38,18 @@ class PoolCore {
     free_.reserve(static_cast<std::size_t>(blocks));
     for (Index block = blocks - 1; block >= 0; --block) free_.push_back(block);
   }
+
+  /// As BlockPool's, of numbers that `decode` makes Scalars (null: they are).
+  void set_key_offset(const PlacementRef& placed, const AnyTensor& offset, DecodeRow<Scalar> decode) {
+    if (free_blocks() != blocks()) {
+      fail("key_offset", "given with " + to_text(blocks() - free_blocks()) + " blocks in use",
+           "must be given before the first token");
+    }
+    offset_ = make_key_offset<Scalar>(offset, decode, shape_, placed.rope);
+  }
+  void share_key_offset(const PoolCore& other) { offset_ = other.offset_; }
+  /// Null where there is none.
+  const KeyOffset* key_offset() const { return offset_.get(); }
 
   /// A free block, now with one user. Throws std::invalid_argument where none is free.
   Index take() {
@@ -75,12 +87,12 @@ class PoolCore {
     ++append_;
     for (const BlockTable& table : tables) check_writable(table, tokens.count());
     for (const BlockTable& table : tables) check_summary_blocks(table, tokens.count());
-    const Index bytes = std::max(TokenStore<Scalar>::bytes(placed, shape_), summary_row_bytes());
+    const Index bytes = std::max(TokenStore<Scalar>::bytes(placed, shape_, key_offset()), summary_bytes());
     const Index threads = worker_count(device, std::numeric_limits<Index>::max());
     workspace_.reserve(threads * bytes + Arena::alignment);  // nothing can fail after this
     for (std::size_t b = 0; b < tables.size(); ++b) {
       store_tokens(device, placed, functions, tables[b], tokens, static_cast<Index>(b));
-      if (shape_.summary_block > 0 && tokens.count() > 0) summarise(device, tables[b], tokens.count());
+      if (shape_.summary_block > 0 && tokens.count() > 0) summarise(device, placed, tables[b], tokens.count());
     }
   }
 
@@ -137,13 +149,17 @@ class PoolCore {
   /// Bytes held for keys, values and summaries.
   Index bytes() const { return key_rows_.bytes() + value_rows_.bytes() + summaries_.bytes(); }
 
-  /// Throws std::invalid_argument where the pools differ in shape or summary_block.
+  /// Throws std::invalid_argument where the pools differ in shape, summary_block or key offset.
   void check_alike(const PoolCore& other) const {
     const CacheShape &mine = shape_, &given = other.shape_;
     check_equal("other", "kv_heads", given.kv_heads, "this pool", mine.kv_heads);
     check_equal("other", "head_dim", given.head_dim, "this pool", mine.head_dim);
     check_equal("other", "v_head_dim", given.v_head_dim, "this pool", mine.v_head_dim);
     check_equal("other", "summary_block", given.summary_block, "this pool", mine.summary_block);
+    const KeyOffset *const has = key_offset(), *const has_other = other.key_offset();
+    if (has != has_other && (has == nullptr || has_other == nullptr || !has->same_rows(*has_other))) {
+      fail("other", "holds keys less another offset", "must have the key offset of this pool");
+    }
   }
 
  private:
@@ -153,8 +169,20 @@ class PoolCore {
     return {stored.row_bytes(features), stored.side_bytes(features), stored.side_tokens};
   }
 
-  Index summary_row_bytes() const {
-    return round_up(shape_.head_dim * static_cast<Index>(sizeof(Scalar)), Arena::alignment);
+  /// What a thread needs to summarise keys.
+  struct Summariser {
+    Summariser(const CacheShape& shape, const KeyOffset* key_offset, Arena& arena)
+        : row(arena.take<Scalar>(shape.head_dim)), offset(key_offset, arena) {}
+
+    Scalar* row;
+    OffsetTurner<Scalar> offset;
+  };
+
+  Index summary_bytes() const {
+    if (shape_.summary_block == 0) return 0;
+    Arena counter;
+    const Summariser counted(shape_, key_offset(), counter);
+    return counter.used();
   }
 
   /// Stores all tokens of batch b after those of a table. Those of a side are stored by one thread.
@@ -163,7 +191,7 @@ class PoolCore {
     constexpr Index rows_per_task = 32;
     const Index count = tokens.count();
     const Index tasks = ceil_div(count, rows_per_task), workers = worker_count(device, tasks);
-    const Index bytes = TokenStore<Scalar>::bytes(placed, shape_);
+    const Index bytes = TokenStore<Scalar>::bytes(placed, shape_, key_offset());
     const TensorRows keys(tokens.key), values(tokens.value);
     const auto first_row = [&](Index task) {
       Index r = std::min(task * rows_per_task, count);
@@ -176,13 +204,13 @@ class PoolCore {
     Scratch scratch(device, &workspace_, workers * bytes);
     run_tasks(device, scratch.helpers(), workers, tasks, [&](Index worker, Index task) {
       Arena arena(scratch.data() + worker * bytes);
-      TokenStore<Scalar> store(placed, shape_, functions, arena);
+      TokenStore<Scalar> store(placed, shape_, functions, encode_key_, key_offset(), arena);
       const Index end = first_row(task + 1);
       for (Index r = first_row(task); r < end; ++r) {
         const Index position = table.length + r, slot = position % block_size_;
         const Index block = table.blocks[index(position / block_size_)];
         for (Index head = 0; head < shape_.kv_heads; ++head) {
-          store(position, keys.row(b, r, head), values.row(b, r, head), key_rows_.place(block, head, slot),
+          store(position, head, keys.row(b, r, head), values.row(b, r, head), key_rows_.place(block, head, slot),
                 value_rows_.place(block, head, slot));
         }
       }
@@ -191,18 +219,18 @@ class PoolCore {
 
   /// Recomputes, from stored keys, the summaries of the windows that the next `count` tokens of the table fall into: a
   /// summary does not depend on how its tokens were appended.
-  template <class Device>
-  void summarise(const Device& device, const BlockTable& table, Index count) {
+  void summarise(const DeviceRef& device, const PlacementRef& placed, const BlockTable& table, Index count) {
     const Index window = shape_.summary_block, length = table.length + count, first_window = table.length / window;
     for (Index b = table.length / block_size_; b < ceil_div(length, block_size_); ++b) {
       summaries_.set_place(table.blocks[index(b)], b);
     }
     const Index tasks = (ceil_div(length, window) - first_window) * shape_.kv_heads;
     const Index workers = worker_count(device, tasks);
-    const Index bytes = summary_row_bytes();
+    const Index bytes = summary_bytes();
     Scratch scratch(device, &workspace_, workers * bytes);
     run_tasks(device, scratch.helpers(), workers, tasks, [&](Index worker, Index task) {
-      auto* const row = reinterpret_cast<Scalar*>(scratch.data() + worker * bytes);
+      Arena arena(scratch.data() + worker * bytes);
+      Summariser use(shape_, key_offset(), arena);
       const Index head = task % shape_.kv_heads;
       const auto make = [&](Index first, Index last, Scalar* place) {
         KeySummary<Scalar> summary(place, shape_.head_dim);
@@ -211,12 +239,17 @@ class PoolCore {
             key_rows_.run(table.blocks[index(first / block_size_)], head, first % block_size_, last - first);
         for (Index r = 0; r < stored.count; ++r) {
           const ByteRow key = stored.row(r, key_rows_.side_tokens());
-          if (decode_key_ == nullptr) {
-            summary.add(reinterpret_cast<const Scalar*>(key.data));
-          } else {
-            decode_key_(key, shape_.head_dim, row);
-            summary.add(row);
+          const auto* row = reinterpret_cast<const Scalar*>(key.data);
+          if (decode_key_ != nullptr) {
+            decode_key_(key, shape_.head_dim, use.row);
+            row = use.row;
           }
+          if (key_offset() != nullptr) {
+            if (row != use.row) std::copy_n(row, shape_.head_dim, use.row);
+            use.offset.add(head, placed.position(placed.layout, first + r), use.row);
+            row = use.row;
+          }
+          summary.add(row);
         }
         summary.finish(last - first);
       };
@@ -295,6 +328,8 @@ class PoolCore {
   CacheShape shape_;
   Index block_size_;
   DecodeRow<Scalar> decode_key_;
+  EncodeRow encode_key_;
+  std::shared_ptr<const KeyOffset> offset_{};
   std::vector<Index> users_;  // by block
   std::vector<Index> free_;
   std::vector<Index> written_by_;  // by block: the last append that was to write it

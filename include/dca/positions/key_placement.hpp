@@ -2,6 +2,7 @@
 #pragma once
 
 #include <concepts>
+#include <limits>
 #include <type_traits>
 
 #include "dca/positions/chunk_layout.hpp"
@@ -9,7 +10,8 @@
 namespace dca {
 
 /// position(layout, j) is the rotary position to which a cache rotates the key at absolute position j. A cache copies
-/// the layout, and a call compares the copy with its own layout.
+/// the layout, and a call compares the copy with its own layout. It may also have run(layout, j): so many keys from j
+/// on, at least 1, are placed one position after the other; caches with a key offset are then read faster.
 template <class Placement>
 concept KeyPlacing = std::copyable<typename Placement::Layout> &&
     requires(const typename Placement::Layout& layout, Index j) {
@@ -21,12 +23,14 @@ concept KeyPlacing = std::copyable<typename Placement::Layout> &&
 struct ChunkOffset {
   using Layout = ChunkLayout;
   static constexpr Index position(const ChunkLayout& chunks, Index j) { return j % chunks.chunk_len(); }
+  static constexpr Index run(const ChunkLayout& chunks, Index j) { return chunks.chunk_len() - j % chunks.chunk_len(); }
 };
 
 /// Keys at their absolute position: plain RoPE.
 struct AbsolutePosition {
   using Layout = Unchunked;
   static constexpr Index position(const Unchunked&, Index j) { return j; }
+  static constexpr Index run(const Unchunked&, Index j) { return std::numeric_limits<Index>::max() - j; }
 };
 
 /// Keys that are not rotated: each call rotates them, for any composition.

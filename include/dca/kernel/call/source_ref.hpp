@@ -2,6 +2,7 @@
 #pragma once
 
 #include "dca/kernel/call/row_functions.hpp"
+#include "dca/kv/key_offset.hpp"
 
 namespace dca::detail {
 
@@ -65,6 +66,7 @@ class SourceRef {
         };
       }
     }
+    if constexpr (requires { source.key_offset(); }) key_offset = source.key_offset();
     if constexpr (HasMemory<Source>) memory = source.memory();  // caches own theirs
   }
 
@@ -83,7 +85,8 @@ class SourceRef {
   const ByRows<AddValues<T>>* add = nullptr;    // likewise for values
   Index sequences, kv_heads, head_dim, v_head_dim;
   bool keys_are_placed;
-  Index summary_block = 0;  // keys of a summary, where there are any
+  const KeyOffset* key_offset = nullptr;  // to be added to keys, where they are placed
+  Index summary_block = 0;                // keys of a summary, where there are any
   std::array<NamedRange, 2> memory{{{"key", {nullptr, nullptr}}, {"value", {nullptr, nullptr}}}};
 
  private:

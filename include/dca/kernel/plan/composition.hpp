@@ -16,6 +16,11 @@ class Composition {
   Index parts() const { return static_cast<Index>(parts_.size()); }
   Index query_position(Index part, Index i) const { return functions(part).query_position(layout_, i); }
   Index key_position(Index part, Index j) const { return functions(part).key_position(layout_, j); }
+  /// Keys from j on, at least 1, whose positions in a part follow one another.
+  Index key_run(Index part, Index j) const {
+    const PartFunctions& of = functions(part);
+    return of.key_run == nullptr ? 1 : of.key_run(layout_, j);
+  }
   /// The keys that the query at position i sees through a part.
   KeyRange keys(Index part, Index i) const {
     KeyRange range;

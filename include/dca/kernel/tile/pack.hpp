@@ -26,20 +26,29 @@ void place_query(const AttentionParams& params, RowRotator<T>& rotate, Index pos
   multiply_by(scale, place + rotary_dim, head_dim - rotary_dim);
 }
 
-/// A key row, decoded, and rotated to its place in a part unless it is there already. `spare` is scratch for one row.
+/// A key row, decoded, rotated to its place in a part unless it is there already, with the cache's offset. `spare` is
+/// scratch for one row.
 template <class T>
 struct KeyPlacer {
   const AttentionParams& params;
   const SourceRef<T>& source;
   RowRotator<T>& rotate;
+  OffsetTurner<T>& offset;
   T* spare;
 
-  void operator()(Index part, ByteRow row, Index key, T* place) const {
+  void operator()(Index part, Index kv_head, ByteRow row, Index key, T* place) const {
+    const Index head_dim = source.head_dim;
     if (source.keys_are_placed) {
-      decode_to(source.key, row, source.head_dim, place);
+      decode_to(source.key, row, head_dim, place);
+      if (source.key_offset != nullptr) offset.add(kv_head, params.composition.key_position(part, key), place);
     } else {
-      rotate(params.composition.key_position(part, key), plain_row(source.key, row, source.head_dim, spare),
-             source.head_dim, place);
+      const T* x = plain_row(source.key, row, head_dim, spare);
+      if (source.key_offset != nullptr) {
+        const T* const more = source.key_offset->template row<T>(kv_head);
+        for (Index d = 0; d < head_dim; ++d) spare[d] = x[d] + more[d];
+        x = spare;
+      }
+      rotate(params.composition.key_position(part, key), x, head_dim, place);
     }
   }
 };

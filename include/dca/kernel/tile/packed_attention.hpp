@@ -43,7 +43,8 @@ class PackedAttention {
         group_(call.heads / source.kv_heads),
         head_dim_(source.head_dim),
         v_head_dim_(source.v_head_dim),
-        rotator_(params.rope, arena) {
+        rotator_(params.rope, arena),
+        offset_(source.key_offset, arena) {
     const Index lanes = cutter_.lane_capacity(rows, group_);
     panels_ = arena.take<Panel>(cutter_.panel_capacity(lanes));
     ranges_ = arena.take<KeyRange>(lanes);
@@ -192,9 +193,10 @@ class PackedAttention {
 
   void pack_keys(Index part, KeyRange keys, Index origin) {
     const auto run_at = [&](Index key) { return source_.keys(sequence_, kv_head_, key); };
-    const KeyPlacer<T> place_key{params_, source_, rotator_, rows_};
-    for_each_row(keys.first, keys.last, source_.key, run_at,
-                 [&](ByteRow row, Index key) { place_key(part, row, key, keys_ + (key - origin) * head_dim_); });
+    const KeyPlacer<T> place_key{params_, source_, rotator_, offset_, rows_};
+    for_each_row(keys.first, keys.last, source_.key, run_at, [&](ByteRow row, Index key) {
+      place_key(part, kv_head_, row, key, keys_ + (key - origin) * head_dim_);
+    });
   }
 
   /// A panel meets keys [keys.first, keys.last) of the packed tile.
@@ -279,6 +281,7 @@ class PackedAttention {
   Index group_;
   Index head_dim_, v_head_dim_;
   RowRotator<T> rotator_;
+  OffsetTurner<T> offset_;
   Panel* panels_;
   KeyRange* ranges_;  // per lane, of the current part
   SoftmaxState<T> state_;

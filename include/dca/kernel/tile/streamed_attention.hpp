@@ -33,7 +33,8 @@ class StreamedAttention {
         group_(call.heads / source.kv_heads),
         head_dim_(source.head_dim),
         v_head_dim_(source.v_head_dim),
-        rotator_(params.rope, arena) {
+        rotator_(params.rope, arena),
+        offset_(source.key_offset, arena) {
     const Index key_width = whole_packets<T>(head_dim_), value_width = whole_packets<T>(v_head_dim_);
     ranges_ = arena.take<KeyRange>(rows);
     queries_ = arena.take<T>(rows * key_width);
@@ -100,6 +101,7 @@ class StreamedAttention {
 
   void visit_run(Index part, KeyRange tile) {
     tile_ = tile;
+    part_ = part;
     if (!keys_are_direct()) decode_keys(part);
     if (!values_are_direct()) decode_values();
     // Where rows are converted on their way, a pass of a single row costs most of a full one: passes are of about as
@@ -126,9 +128,9 @@ class StreamedAttention {
 
   /// Keys of the tile in whole packets of T, placed by a part where they are not yet.
   void decode_keys(Index part) {
-    const KeyPlacer<T> place_key{params_, source_, rotator_, spare_};
+    const KeyPlacer<T> place_key{params_, source_, rotator_, offset_, spare_};
     decode_tile(head_dim_, source_.key, keys_in_storage(), keys_,
-                [&](ByteRow row, Index key, T* place) { place_key(part, row, key, place); });
+                [&](ByteRow row, Index key, T* place) { place_key(part, kv_head_, row, key, place); });
   }
 
   void decode_values() {
@@ -220,6 +222,23 @@ class StreamedAttention {
                     [&](const RowStream& stream, Index first) {
                       score_keys(stream, width, queries_ + row * width, scores_ + (first - keys.first), score_stride);
                     });
+    if (keys_are_direct() && source_.key_offset != nullptr) add_offset(row, rows, keys);
+  }
+
+  /// Adds what the cache's offset makes of the logits of `keys`, which were read without it.
+  void add_offset(Index row, Index rows, KeyRange keys) {
+    const TurnedVector<T>& offset = offset_.of(kv_head_);
+    if (offset.count == 0) return;
+    const Index width = whole_packets<T>(head_dim_);
+    for (Index key = keys.first; key < keys.last;) {
+      const Index position = params_.composition.key_position(part_, key);
+      const Index count = std::min(keys.last - key, params_.composition.key_run(part_, key));
+      for (Index r = 0; r < rows; ++r) {
+        add_turned_products(offset, position, count, queries_ + (row + r) * width, offset_.turns(),
+                            scores_ + r * score_stride + (key - keys.first));
+      }
+      key += count;
+    }
   }
 
   /// Adds the values of `keys` to the tile's sums of `rows` rows at work, from row `row` of them on; weights begin with
@@ -244,6 +263,7 @@ class StreamedAttention {
   Index group_;
   Index head_dim_, v_head_dim_;
   RowRotator<T> rotator_;
+  OffsetTurner<T> offset_;
   KeyRange* ranges_;   // per row, of the current part
   T* queries_;         // [rows][head_dim in whole packets]
   T* tile_sums_;       // of the rows at work: [rows_per_pass][v_head_dim in whole packets]
@@ -251,6 +271,7 @@ class StreamedAttention {
   T *keys_, *values_;  // of the tile, where they are not read from storage: [tile_keys][features in whole packets]
   T* spare_;           // a row on its way
   KeyRange tile_{0, 0};
+  Index part_ = 0;  // that visits it
   Index sequence_ = 0, kv_head_ = 0, first_row_ = 0, rows_ = 0;
   QueryTokens tokens_{};
   const RowStates<T>* state_ = nullptr;

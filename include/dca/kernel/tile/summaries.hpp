@@ -37,8 +37,9 @@ class KeySummaries {
   /// Summarises one of them, with keys as a part places them.
   void summarise(const AttentionParams& params, Index part, Index task, Arena& arena) {
     RowRotator<T> rotate(params.rope, arena);
+    OffsetTurner<T> offset(source_.key_offset, arena);
     T* const row = arena.take<T>(head_dim());
-    const KeyPlacer<T> place_key{params, source_, rotate, arena.take<T>(head_dim())};
+    const KeyPlacer<T> place_key{params, source_, rotate, offset, arena.take<T>(head_dim())};
     if (!arena.has_memory()) return;  // only the amount is wanted
     const Index kv_head = task % kv_heads(), block = task / kv_heads();
     const Index s = std::upper_bound(first_block_, first_block_ + source_.sequences + 1, block) - first_block_ - 1;
@@ -48,7 +49,7 @@ class KeySummaries {
     summary.clear();
     const auto run_at = [&](Index key) { return source_.keys(s, kv_head, key); };
     for_each_row(first, last, source_.key, run_at, [&](ByteRow stored, Index key) {
-      place_key(part, stored, key, row);
+      place_key(part, kv_head, stored, key, row);
       summary.add(row);
     });
     summary.finish(last - first);
