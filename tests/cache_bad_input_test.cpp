@@ -197,6 +197,56 @@ TEST_CASE("sequences of a paged cache that are not there") {
     });
   }
 }
+TEST_CASE("a key offset that comes too late") {
+  for (const dca::Extents& of : {dca::Extents{2, 8}, {3, 8}}) {
+    check_refused<Contiguous>("dca: key_offset: given after 5 tokens; must be given before the first token",
+                              [&](Contiguous& h) { h.cache.set_key_offset(rows(of)); });
+  }
+  check_refused<Paged>("dca: key_offset: given with 3 blocks in use; must be given before the first token",
+                       [](Paged& h) {
+                         h.cache.set_key_offset(rows({2, 8}));
+                       });
+}
+TEST_CASE("key offsets that are none, and one that is, once a cache is empty again") {
+  struct Empty : Contiguous {
+    Empty() {
+      for (const Index sequence : {0, 1}) cache.truncate(sequence, 0);
+    }
+    std::vector<float> state() const {  // on a copy: the tokens of Contiguous again, as this cache stores them
+      auto& held = const_cast<dca::KeyValueCache<float>&>(cache);
+      append_tokens(held, 0, tokens(), 0, 0, 5);
+      const std::vector<Index> only{0};
+      std::vector<float> all = result_of(held.view(only));
+      held.truncate(0, 0);
+      return all;
+    }
+  };
+  const auto refused = [](const std::string& message, auto offset) {
+    check_refused<Empty>("dca: key_offset: " + message, [&](Empty& h) { h.cache.set_key_offset(offset); });
+  };
+  refused("kv_heads 3; must be that of the cache, 2", rows({3, 8}));
+  refused("head_dim 9; must be that of the cache, 8", rows({2, 9}));
+  refused("rank 3; must be 2: [kv_heads, head_dim]", rows({1, 2, 8}));
+  refused("rank 1", rows({16}));
+  refused("no data", dca::TensorView<const float>{nullptr, {2, 8}, {8, 1}});
+  refused("head_dim stride 2", dca::TensorView<const float>{rows({32}).data, {2, 8}, {16, 2}});
+  for (const double bad : {std::numeric_limits<double>::quiet_NaN(), -std::numeric_limits<double>::infinity(), 1e200}) {
+    std::vector<double> offset(16, 1.0);
+    offset[9] = bad;  // beyond float's range also
+    refused((std::isnan(bad) ? std::string("nan")
+             : bad > 0       ? "inf"
+                             : "-inf") +
+                "; must be finite",
+            contiguous(std::as_const(offset).data(), {2, 8}));
+  }
+  Empty held;
+  const std::vector<float> before = held.state();
+  held.cache.set_key_offset(rows({2, 8}));
+  CHECK_FALSE(same_bits(held.state(), before));
+  const std::vector<float> zeros(16);
+  held.cache.set_key_offset(contiguous(zeros.data(), {2, 8}));
+  CHECK(same_bits(held.state(), before));
+}
 TEST_CASE("sizes of a cache that are no sizes") {
   const Attention attention = make_attention();
   CHECK_THROWS_WITH(attention.make_cache<float>(shape, 2, {.tokens = 0}), contains("dca: capacity: 0"));

@@ -147,6 +147,35 @@ struct MakePaged : Stored<K, V> {
   Index free_blocks = 0;
 };
 
+/// An offset where there is one already. What it is shows in tokens that come after it, with all memory that there is.
+template <class Cache>
+struct SetOffset : Stored<float, float> {
+  explicit SetOffset(Cache made) : cache(std::move(made)) { set(2.0F); }
+  void set(float size) {
+    const std::vector<float> offset(2 * Stored::features, size);
+    cache.set_key_offset(dca::contiguous(offset.data(), {2, Stored::features}));
+  }
+  void operate() { set(7.0F); }
+  void observe(Observation& seen) const {
+    auto& used = const_cast<Cache&>(cache);
+    append_tokens(used, 0, this->in, 0, 0, 5);
+    this->observe_sequence(cache, 0, seen);
+    used.truncate(0, 0);
+  }
+  Cache cache;
+};
+struct SetOffsetOfContiguous : SetOffset<dca::KeyValueCache<float>> {
+  SetOffsetOfContiguous() : SetOffset(Problem(1).attention.make_cache<float>(shape, 2, {.tokens = 20})) {}
+};
+struct SetOffsetOfPaged : SetOffset<dca::PagedCache<float>> {
+  SetOffsetOfPaged() : SetOffset(with_sequence()) {}
+  static dca::PagedCache<float> with_sequence() {
+    auto cache = Problem(1).attention.make_paged_cache<float>(shape, 4, 6);
+    cache.add();
+    return cache;
+  }
+};
+
 /// A pool whose tables are the caller's: 15 tokens in the first three of six blocks, two blocks free.
 template <class K, class V>
 struct UserPool : Stored<K, V> {
@@ -225,6 +254,11 @@ TEMPLATE_TEST_CASE("a contiguous cache without memory is as it was", "", OfFloat
   every_allocation_may_fail("append to all sequences", maker<AppendToAll<K, V>>(), 1);
   every_allocation_may_fail("copy_prefix", maker<CopyPrefix<K, V>>(), 0);
   every_allocation_may_fail("construction", maker<MakeContiguous<K, V>>(), 5);
+}
+
+TEST_CASE("a key offset without memory leaves the one before") {
+  every_allocation_may_fail("set_key_offset", maker<SetOffsetOfContiguous>(), 5);
+  every_allocation_may_fail("set_key_offset of a paged cache", maker<SetOffsetOfPaged>(), 5);
 }
 
 TEMPLATE_TEST_CASE("a paged cache without memory is as it was, and keeps no block", "", OfFloats, Of8Bits, Of4Bits) {

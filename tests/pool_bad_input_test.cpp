@@ -78,6 +78,28 @@ TEST_CASE("taking a block where none is free") {
     }
   });
 }
+TEST_CASE("a key offset for blocks in use, and copies between pools with different ones") {
+  check_refused<UserPool>("dca: key_offset: given with 3 blocks in use; must be given before the first token",
+                          [](UserPool& h) {
+                            h.pool.set_key_offset(rows({2, 8}));
+                          });
+  Pool with(make_attention().placed_keys(), shape, 2, 4), same(make_attention().placed_keys(), shape, 2, 4);
+  for (Pool* const pool : {&with, &same}) {
+    pool->set_key_offset(rows({2, 8}));
+    pool->take();
+    pool->take();
+  }
+  check_copy_refused("dca: other: holds keys less another offset; must have the key offset of this pool", with);
+  const Pool without = pool_of(make_attention(), shape);
+  CHECK_THROWS_WITH(with.copy_tokens_from(without, 0, 1, 4), contains("holds keys less another offset"));
+  std::vector<float> other(16, 0.5f);
+  other[11] = 0.25f;
+  Pool different(make_attention().placed_keys(), shape, 1, 4);
+  different.set_key_offset(dca::contiguous(std::as_const(other).data(), {2, 8}));
+  different.take();
+  CHECK_THROWS_WITH(with.copy_tokens_from(different, 0, 1, 4), contains("holds keys less another offset"));
+  with.copy_tokens_from(same, 0, 1, 4);
+}
 TEST_CASE("blocks out of the pool") {
   check_refused<UserPool>("dca: block_table: block 5; must be from 0 to 4", [](UserPool& h) {
     const std::vector<Index> blocks{0, 5};
