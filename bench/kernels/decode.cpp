@@ -90,6 +90,22 @@ void contiguous_cache(benchmark::State& state) {
   time_steps(state, step, attention, cache.view(), cache.bytes());
 }
 
+/// As contiguous_cache, with a key offset in so many pairs of features.
+template <class E, Index pairs>
+void offset_cache(benchmark::State& state) {
+  const Step step(state);
+  const auto attention = make_attention(step);
+  auto cache = attention.make_cache<E>({step.kv_heads, step.head_dim, step.head_dim}, step.sequences, {step.kv_len});
+  Eigen::Tensor<float, 2, Eigen::RowMajor> offset(step.kv_heads, step.head_dim);
+  offset.setZero();
+  for (Index head = 0; head < step.kv_heads; ++head) {
+    for (Index pair = 0; pair < pairs; ++pair) offset(head, pair) = offset(head, pair + step.head_dim / 2) = 100.0f;
+  }
+  cache.set_key_offset(contiguous<const float>(offset.data(), {step.kv_heads, step.head_dim}));
+  fill(step, [&](const auto& tokens) { cache.append(Eigen::DefaultDevice{}, tokens, tokens); });
+  time_steps(state, step, attention, cache.view(), cache.bytes());
+}
+
 /// Keys and values stored as E, in blocks of 16 tokens.
 template <class E>
 void paged_cache(benchmark::State& state) {
@@ -147,6 +163,12 @@ constexpr auto queries = [](auto* bench) {
   for (const Index count : {1, 2, 4, 8, 16}) bench->Args({32768, 128, 8, 8, 1, count, 1});
 };
 
+/// One query row of each kv_head, four, and a piece of a prompt.
+constexpr auto some_rows = [](auto* bench) {
+  for (const Index heads : {8, 32}) bench->Args({32768, 128, heads, 8, 1, 1, 1});
+  bench->Args({8192, 128, 8, 2, 1, 512, 1});
+};
+
 /// Query rows of one kv_head: streamed, packed in pieces of keys, and in blocks of rows.
 constexpr auto rows = [](auto* bench) {
   for (const int threads : {1, all_threads()}) {
@@ -184,6 +206,14 @@ void add_decode() {
   add("decode/types/bfloat16", contiguous_cache<Eigen::bfloat16>, types);
   add("decode/types/int8", contiguous_cache<Int8>, types);
   add("decode/types/int4", contiguous_cache<Int4>, types);
+  add("decode/offset/float/none", contiguous_cache<float>, some_rows);
+  add("decode/offset/float/4_pairs", offset_cache<float, 4>, some_rows);
+  add("decode/offset/half/none", contiguous_cache<Eigen::half>, some_rows);
+  add("decode/offset/half/4_pairs", offset_cache<Eigen::half, 4>, some_rows);
+  add("decode/offset/int8/none", contiguous_cache<Int8>, some_rows);
+  add("decode/offset/int8/2_pairs", offset_cache<Int8, 2>, some_rows);
+  add("decode/offset/int8/4_pairs", offset_cache<Int8, 4>, some_rows);
+  add("decode/offset/int8/8_pairs", offset_cache<Int8, 8>, some_rows);
   add("decode/paged/float", paged_cache<float>, types);
   add("decode/paged/int8", paged_cache<Int8>, types);
 }

@@ -69,12 +69,12 @@ def long_rotated(x, positions):
     return numpy.concatenate((first * cosine - second * sine, second * cosine + first * sine), -1)
 
 
-def ours(library, problem, kv_type, rows, chunk_size, local_window):
+def ours(library, problem, kv_type, rows, chunk_size, local_window, offset_keys=0):
     """This library's output [rows, head_dim], from a cache that stores as kv_type."""
     dtype = torch.bfloat16 if kv_type == "bfloat16" else torch.float32
     key, value, query = (x.to(dtype).contiguous() for x in (problem.key, problem.value, problem.query[:, :rows]))
     out = torch.empty_like(query)
-    Cache(library, key, value, kv_type, rows, (chunk_size, local_window), threads=1).attend(query, out)
+    Cache(library, key, value, kv_type, rows, (chunk_size, local_window), 1, offset_keys).attend(query, out)
     return out[0].float().numpy()
 
 
@@ -109,15 +109,16 @@ def key_bias(head_dim, features, norm):
 
 
 def of_storages(library, length):
-    """What each storage does to keys with and without a bias of norm 605 in two slow pairs (features 62, 63, 126, 127):
+    """What each storage, with and without a key offset, does to keys with and without a bias of norm 605 in two slow pairs (features 62, 63, 126, 127):
     Qwen2.5-7B has one of that norm in its first layer. Dual Chunk Attention 1024/128, queries three times as large as
     ordinary ones."""
     rows = []
-    for norm in (0.0, 605.0):
+    for norm, offset_keys in ((0.0, 0), (605.0, 0), (605.0, 256)):
         problem = Problem(length, 128, gain=3.0, key_bias=key_bias(128, (62, 63, 126, 127), norm))
         exact, _ = problem.exact(1024, 128)
-        rows += [{"norm": norm, "kv_type": kv_type, "error": error(ours(library, problem, kv_type, PACKED, 1024, 128), exact)}
-                 for kv_type in KV_TYPES]
+        for kv_type in KV_TYPES:
+            out = ours(library, problem, kv_type, PACKED, 1024, 128, offset_keys)
+            rows.append({"norm": norm, "offset_keys": offset_keys, "kv_type": kv_type, "error": error(out, exact)})
     return rows
 
 
@@ -160,11 +161,11 @@ def print_tables(results):
     for row in results["float"]:
         print(f"{row['label'] + ' ' + format(row['x'], 'g'):34}{row['largest_logit']:14.4g}{row['dca_packed']:14.2e}"
               f"{row['dca_streamed']:14.2e}{row['torch']:12.2e}")
-    print(f"\n{'keys stored as':24}{'no bias':>12}{'bias of norm 605':>20}")
-    by_norm = {(row["kv_type"], row["norm"]): row["error"] for row in results["storages"]}
+    print(f"\n{'keys stored as':24}{'no bias':>12}{'bias of norm 605':>20}{'with an offset':>18}")
+    found = {(row["kv_type"], row["norm"], row["offset_keys"]): row["error"] for row in results["storages"]}
     for kv_type in KV_TYPES:
         name = kv_type + (", all tensors" if kv_type == "bfloat16" else "")
-        print(f"{name:24}{by_norm[kv_type, 0.0]:12.2e}{by_norm[kv_type, 605.0]:20.2e}")
+        print(f"{name:24}{found[kv_type, 0.0, 0]:12.2e}{found[kv_type, 605.0, 0]:20.2e}{found[kv_type, 605.0, 256]:18.2e}")
 
 
 def picture_file(path):

@@ -5,6 +5,7 @@
 #include <map>
 #include <stdexcept>
 #include <string>
+#include <vector>
 
 #include "machine_limits.hpp"
 
@@ -68,7 +69,8 @@ DType storage_of(const std::string& kv_type) {
 /// A sequence in a cache of this library, to be decoded from again and again.
 class Decoding {
  public:
-  Decoding(const Prefill& tokens, DType storage)
+  /// offset_keys: that many first keys of which a key offset is estimated; 0: none.
+  Decoding(const Prefill& tokens, DType storage, std::int64_t offset_keys)
       : head_dim_(tokens.head_dim),
         dtype_(storage == DType::bfloat16 ? DType::bfloat16 : DType::float32),
         attention_(attention_of(tokens)),
@@ -78,6 +80,11 @@ class Decoding {
     const auto rows = [&](const void* data) {
       return contiguous(data, dtype_, {tokens.length, tokens.kv_heads, head_dim_});
     };
+    if (offset_keys > 0) {
+      std::vector<float> offset(static_cast<std::size_t>(tokens.kv_heads * head_dim_));
+      attention_.estimate_key_offset(contiguous(tokens.key, dtype_, {offset_keys, tokens.kv_heads, head_dim_}), offset);
+      cache_.set_key_offset(contiguous(offset.data(), DType::float32, {tokens.kv_heads, head_dim_}));
+    }
     cache_.append({}, 0, rows(tokens.key), rows(tokens.value));
   }
 
@@ -113,11 +120,12 @@ DCA_BENCH_API const char* dca_bench_prefill(const Prefill* call) {
   }
 }
 
-/// A cache with the keys and values of `tokens`, stored as `kv_type`; null where that fails. Queries are of type float,
+/// A cache with the keys and values of `tokens`, stored as `kv_type`, with a key offset estimated of the first
+/// `offset_keys` keys where that is not 0; null where that fails. Queries are of type float,
 /// or bfloat16 with that kv_type.
-DCA_BENCH_API void* dca_bench_make_decoding(const Prefill* tokens, const char* kv_type) {
+DCA_BENCH_API void* dca_bench_make_decoding(const Prefill* tokens, const char* kv_type, std::int64_t offset_keys) {
   try {
-    return new Decoding(*tokens, storage_of(kv_type));
+    return new Decoding(*tokens, storage_of(kv_type), offset_keys);
   } catch (const std::exception&) {
     return nullptr;
   }

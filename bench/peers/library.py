@@ -25,7 +25,7 @@ class Library:
         self._peak.argtypes, self._peak.restype = [ctypes.c_int, ctypes.c_int], ctypes.c_double
         # What Cache calls.
         self.make_decoding = library.dca_bench_make_decoding
-        self.make_decoding.argtypes, self.make_decoding.restype = [ctypes.POINTER(Prefill), ctypes.c_char_p], ctypes.c_void_p
+        self.make_decoding.argtypes, self.make_decoding.restype = [ctypes.POINTER(Prefill), ctypes.c_char_p, ctypes.c_int64], ctypes.c_void_p
         self.end_decoding = library.dca_bench_end_decoding
         self.end_decoding.argtypes, self.end_decoding.restype = [ctypes.c_void_p], None
         self.decoding_bytes = library.dca_bench_decoding_bytes
@@ -68,13 +68,13 @@ class Library:
 
 class Cache:
     """Keys and values [length, kv_heads, head_dim], unrotated, in this library's own cache, stored as kv_type. chunks:
-    chunk_size and local_window."""
+    chunk_size and local_window; offset_keys: that many first keys of which a key offset is estimated, 0 for none."""
 
-    def __init__(self, library, key, value, kv_type, heads, chunks, threads):
+    def __init__(self, library, key, value, kv_type, heads, chunks, threads, offset_keys=0):
         self._library, self._heads, self._threads = library, heads, threads
         call = Prefill(None, key.data_ptr(), value.data_ptr(), None, key.shape[0], heads, *key.shape[1:], *chunks,
                        key.dtype == torch.bfloat16, threads)
-        self._handle = library.make_decoding(ctypes.byref(call), kv_type.encode())
+        self._handle = library.make_decoding(ctypes.byref(call), kv_type.encode(), offset_keys)
         if not self._handle:
             raise RuntimeError(f"no cache of {kv_type} for {list(key.shape)}")
         self.bytes = library.decoding_bytes(self._handle)

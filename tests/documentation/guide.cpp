@@ -2,6 +2,7 @@
 #include <dca/dca.hpp>
 #include <iostream>
 #include <random>
+#include <vector>
 
 namespace {
 
@@ -134,6 +135,25 @@ void several_sequences() {
   check(cache.length(0) == 490 && cache.length(1) == 400 && cache.capacity() >= 500, "lengths");
 }
 
+void key_offsets() {
+  Rows query(length, heads), key(length, kv_heads), value(length, kv_heads), answer(length, heads),
+      whole(length, heads);
+  for (std::size_t k = 30; k < key.numbers.size(); k += head_dim) key.numbers[k] += 200.0f;  // the bias of a feature
+  const auto keys = rows(key, 0, length), values = rows(value, 0, length);
+  const auto new_queries = rows(query, length - 4, 4), out = rows(answer, length - 4, 4);
+  attention(device, rows(query, 0, length), keys, values, rows(whole, 0, length));
+  auto cache =
+      attention.make_cache<dca::Int8, float>({.kv_heads = 2, .head_dim = 64, .v_head_dim = 64}, 1, {.tokens = 4096});
+  {
+    // keys: the model's key bias as a single key, or some hundred of its keys.
+    const std::vector<float> offset = dca::estimate_key_offset(attention.config().rope, keys);
+    cache.set_key_offset(dca::contiguous(offset.data(), {2, 64}));
+  }
+  cache.append(device, 0, keys, values);
+  attention(device, new_queries, cache, out);
+  check(difference(answer, whole, length - 4, 4) < 0.1f, "8 bits of keys with a bias");
+}
+
 void paged() {
   Rows key(length, kv_heads), value(length, kv_heads);
   const auto keys = rows(key, 0, length), values = rows(value, 0, length);
@@ -227,6 +247,7 @@ int main() {
   refusals();
   decoding();
   several_sequences();
+  key_offsets();
   paged();
   own_tables();
   ragged();
