@@ -40,9 +40,8 @@ dca_status dca_estimate_key_offset(const dca_attention* attention, const dca_con
     const dca_key_offset_options given = options == nullptr
                                              ? dca_key_offset_options DCA_KEY_OFFSET_OPTIONS_INIT
                                              : read_struct("options", options, DCA_KEY_OFFSET_OPTIONS_INIT);
-    if (size < 0) fail("size", to_text(size), "must be at least 0");
-    if (size > 0) check_given("key_offset", key_offset, "must point to numbers");
-    of.estimate_key_offset(tensor_of("key", key), {key_offset, static_cast<std::size_t>(size)},
+    const std::size_t numbers = span_of("key_offset", key_offset, size).size();
+    of.estimate_key_offset(tensor_of("key", key), {key_offset, numbers},
                            {.most_pairs = given.most_pairs, .stands_out = given.stands_out});
   });
 }

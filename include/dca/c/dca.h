@@ -308,9 +308,9 @@ typedef struct dca_key_offset_options {
   { sizeof(dca_key_offset_options), 8, 2.0 }
 
 /* Writes an offset [kv_heads, head_dim] for caches of keys like `key` [length, kv_heads, head_dim]: some hundred keys
- * that are not rotated, or the model's key bias as a single one. It is their mean where a pair of features stands out, and
- * 0 elsewhere. `options` may be NULL. DCA_INVALID_ARGUMENT where shapes do not fit, there is no key, an option is out of
- * range, or key_offset, of `size` numbers, has not kv_heads * head_dim. */
+ * that are not rotated, or the model's key bias as a single one. It is their mean where a pair of features stands out,
+ * and 0 elsewhere. `options` may be NULL: the defaults. DCA_INVALID_ARGUMENT where shapes do not fit, there is no key,
+ * an option is out of range, or `size`, the numbers at key_offset, is not kv_heads * head_dim. */
 dca_status dca_estimate_key_offset(const dca_attention* attention, const dca_const_tensor* key,
                                    const dca_key_offset_options* options, float* key_offset, int64_t size);
 
@@ -327,9 +327,9 @@ dca_status dca_cache_create(const dca_attention* attention, const dca_cache_conf
 /* Destroys a cache. */
 dca_status dca_cache_destroy(dca_cache* cache);
 
-/* From now on keys are stored less `key_offset` [kv_heads, head_dim], of the model's features, and read with it: storages
- * of few bits keep more of keys that a bias dominates. What it costs grows with the pairs of features that are not 0.
- * DCA_INVALID_ARGUMENT where shapes do not fit, a number is not finite, or there are tokens already. */
+/* From now on keys are stored less `key_offset` [kv_heads, head_dim], of the model's features, and read with it:
+ * storages of few bits keep more of keys that a bias dominates. What it costs grows with the pairs of features that are
+ * not 0. DCA_INVALID_ARGUMENT where shapes do not fit, a number is not finite, or there are tokens already. */
 dca_status dca_cache_set_key_offset(dca_cache* cache, const dca_const_tensor* key_offset);
 
 /* Appends key [m, kv_heads, head_dim] (unrotated) and value [m, kv_heads, v_head_dim] to a sequence.

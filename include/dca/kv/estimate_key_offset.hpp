@@ -80,20 +80,32 @@ class KeyMeans {
   Index count_ = 0;
 };
 
-/// As estimate_key_offset, with keys that `decode` makes doubles (null: they are), to offset [kv_heads * head_dim].
-inline void write_key_offset(const RotaryEmbedding& rope, const AnyTensor& key, DecodeRow<double> decode,
-                             const KeyOffsetOptions& options, std::span<float> offset) {
+/// The keys of estimate_key_offset with their batch in front. Throws what that throws.
+inline AnyTensor checked_keys(const RotaryEmbedding& rope, const AnyTensor& key) {
   const AnyTensor keys = checked_view("key", key, 4, true);
-  const Index count = checked_product("key", keys.shape[0], keys.shape[1]);
-  const Index kv_heads = keys.shape[2], head_dim = keys.shape[3];
-  if (count == 0) fail("key", "no tokens", "must be at least 1");
+  const Index head_dim = keys.shape[3];
+  if (keys.shape[0] == 0 || keys.shape[1] == 0) fail("key", "no tokens", "must be at least 1");
   if (rope.rotary_dim() > head_dim) {
     fail("rotary_dim", to_text(rope.rotary_dim()), "must be at most head_dim, " + to_text(head_dim));
   }
-  check_equal("offset", "size", static_cast<Index>(offset.size()), "key's kv_heads times head_dim",
-              checked_product("key", kv_heads, head_dim));
+  return keys;
+}
+
+/// As estimate_key_offset, with keys that `decode` makes doubles (null: they are), to offset [kv_heads * head_dim],
+/// which is written when nothing can fail any more.
+inline void write_key_offset(const RotaryEmbedding& rope, const AnyTensor& key, DecodeRow<double> decode,
+                             const KeyOffsetOptions& options, std::span<float> offset) {
+  const AnyTensor keys = checked_keys(rope, key);
+  const Index count = checked_product("key", keys.shape[0], keys.shape[1]);
+  const Index kv_heads = keys.shape[2], head_dim = keys.shape[3];
+  const Index size = checked_product("key", kv_heads, head_dim);
+  if (static_cast<Index>(offset.size()) != size) {
+    fail("key_offset", "size " + to_text(static_cast<Index>(offset.size())),
+         "must be kv_heads times head_dim, " + to_text(size));
+  }
   KeyMeans means(rope, head_dim, options);
   std::vector<double> row(static_cast<std::size_t>(head_dim));
+  std::vector<float> made(static_cast<std::size_t>(size));
   const TensorRows rows(keys);
   for (Index head = 0; head < kv_heads; ++head) {
     means.clear();
@@ -106,8 +118,9 @@ inline void write_key_offset(const RotaryEmbedding& rope, const AnyTensor& key, 
       }
       means.add(row);
     }
-    means.write(offset.data() + head * head_dim);
+    means.write(made.data() + head * head_dim);
   }
+  std::copy(made.begin(), made.end(), offset.begin());
 }
 
 }  // namespace detail
@@ -121,10 +134,8 @@ inline void write_key_offset(const RotaryEmbedding& rope, const AnyTensor& key, 
 template <class X>
 std::vector<float> estimate_key_offset(const RotaryEmbedding& rope, TensorView<X> key,
                                        const KeyOffsetOptions& options = {}) {
-  const int rank = key.shape.rank();
-  const bool has_heads = rank == 3 || rank == 4;  // others are refused
-  std::vector<float> offset(
-      has_heads ? static_cast<std::size_t>(std::max<Index>(0, key.shape[rank - 2] * key.shape[rank - 1])) : 0);
+  const Extents shape = detail::checked_keys(rope, detail::AnyTensor(key)).shape;
+  std::vector<float> offset(static_cast<std::size_t>(detail::checked_product("key", shape[2], shape[3])));
   detail::write_key_offset(rope, detail::AnyTensor(key), detail::decode_function<double, std::remove_const_t<X>>(),
                            options, offset);
   return offset;
