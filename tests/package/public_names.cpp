@@ -14,6 +14,7 @@ using dca::CacheOf, dca::chunk_sizes_to_try, dca::Executor, dca::executor_of, dc
 using dca::ChunkLayout, dca::ChunkOffset, dca::ComposedAttention, dca::DenseKeyValues, dca::DualChunkAttention;
 using dca::DualChunkAttentionConfig, dca::DynamicNtkScaling, dca::Extents, dca::FirstAndRecent, dca::Index, dca::Int4;
 using dca::dynamic_ntk_frequencies, dca::linear_frequencies, dca::llama3_frequencies, dca::ntk_frequencies;
+using dca::estimate_key_offset, dca::KeyOffsetOptions;
 using dca::Int8, dca::InterChunk, dca::InterChunkAttention, dca::IntraChunk, dca::IntraChunkAttention, dca::KernelInfo;
 using dca::KeyRange, dca::KeyValueCache, dca::Llama3Scaling, dca::PagedCache, dca::PagedKeyValues, dca::PartialState;
 using dca::PagedCacheOf, dca::PartFunctions;
@@ -49,6 +50,7 @@ concept Number = std::same_as<T, double>;
   static_cast<void>(DualChunkAttentionConfig{.chunk_size = 1, .local_size = 0, .original_max_position_embeddings = 2});
   static_cast<void>(CacheShape{.kv_heads = 1, .head_dim = 1, .v_head_dim = 1, .summary_block = 0});
   static_cast<void>(CacheCapacity{.tokens = 1, .grows = false});
+  static_cast<void>(KeyOffsetOptions{.most_pairs = 1, .stands_out = 1.0});
   static_cast<void>(BlockTable{.blocks = {blocks, 1}, .length = 0});
   static_cast<void>(
       RowRun<float>{.data = memory, .stride = 1, .count = 1, .side = nullptr, .side_stride = 0, .side_token = 0}.row(
@@ -83,6 +85,12 @@ static_assert(dca::SummarisedSource<PagedKeyValues<BlockPool<float>>>);
 static_assert(dca::SummarisedSource<PagedKeyValues<BlockPool<float>>, double>);
 static_assert(dca::PlaceSelection<FirstAndRecent> && dca::RankSelection<TopBlocks, float>);
 static_assert(dca::BlockSelection<AllChunks, float> && dca::BlockSelection<TopBlocks, double>);
+
+template <class Placement>
+concept RunNames = requires(const typename Placement::Layout& layout) {
+  { Placement::run(layout, 0) } -> Integer;
+};
+static_assert(RunNames<ChunkOffset> && RunNames<AbsolutePosition>);
 
 template <class Layout>
 concept LayoutNames = requires(const Layout& chunks, DualChunkAttentionConfig config) {
@@ -119,6 +127,8 @@ concept RopeNames = requires(const Rope& rope, std::span<const Index> positions,
   { dynamic_ntk_frequencies(4, 1e4, DynamicNtkScaling{}) } -> std::same_as<RopeFrequencies>;
   { yarn_frequencies(4, 1e4, YarnScaling{}) } -> std::same_as<RopeFrequencies>;
   { llama3_frequencies(4, 1e4, Llama3Scaling{}) } -> std::same_as<RopeFrequencies>;
+  { estimate_key_offset(rope, x) } -> std::same_as<std::vector<float>>;
+  { estimate_key_offset(rope, x, KeyOffsetOptions{}) } -> std::same_as<std::vector<float>>;
 };
 static_assert(RopeNames<RotaryEmbedding>);
 
@@ -156,6 +166,7 @@ template <class Cache>
 concept CacheNames = requires(Cache cache, const Cache& read, const Device& device, Floats x,
                               std::span<const Index> order) {
   typename Cache::Pool;
+  cache.set_key_offset(x);
   cache.append(device, 0, x, x);
   cache.append(device, x, x);
   cache.truncate(0, 0);
@@ -173,6 +184,7 @@ template <class Cache>
 concept PagedNames = requires(Cache cache, const Cache& read, const Device& device, Floats x,
                               std::span<const Index> order) {
   typename Cache::Pool;
+  cache.set_key_offset(x);
   { cache.add() } -> Integer;
   { cache.fork(0) } -> Integer;
   cache.truncate(0, 0);
@@ -193,6 +205,7 @@ concept PoolNames = requires(Pool pool, const Pool& read, const Device& device, 
   { pool.take() } -> Integer;
   pool.share(0);
   pool.give_back(0);
+  pool.set_key_offset(x);
   pool.append(device, tables, x, x);
   pool.copy_tokens(0, 1, 1);
   pool.copy_tokens_from(read, 0, 1, 1);
@@ -264,7 +277,8 @@ namespace compiled = dca::compiled;
   for ([[maybe_unused]] const auto dtype : {float32, float64, float16, bfloat16, int8, int4}) {
   }
   const compiled::OwnParts own{.parts = {}, .layout = nullptr, .share_key_positions = false, .selectable = -1};
-  static_cast<void>(PartFunctions{.query_position = nullptr, .key_position = nullptr, .keys = nullptr});
+  static_cast<void>(
+      PartFunctions{.query_position = nullptr, .key_position = nullptr, .keys = nullptr, .key_run = nullptr});
   static_cast<void>(&compiled::own_parts<InterChunk, IntraChunk>);
   static_cast<void>(compiled::AttentionConfig{.composition = compiled::Composition::dual_chunk,
                                               .scalar = float32,
