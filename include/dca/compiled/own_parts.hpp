@@ -9,7 +9,8 @@
 
 namespace dca::compiled {
 
-/// The parts of a composition with their layout, which must outlive operators and caches.
+/// The parts of a composition with their layout, which must outlive operators and caches. A part has the
+/// `run` of its KeyPlacement as its key_run.
 template <ChunkPart First, ChunkPart... Rest>
 OwnParts own_parts(const typename First::Layout& layout) {
   static_assert((std::is_same_v<typename First::Layout, typename Rest::Layout> && ...), "parts must share one layout");
