@@ -149,3 +149,163 @@ TEST_CASE("what only the compiled operator can be told is refused by name") {
   CHECK_THROWS_WITH(cache.length(0), contains("object: moved from"));  // NOLINT: what is tested
   CHECK(same_bits(out.out, untouched));
 }
+
+TEST_CASE("key offsets that cannot be are refused in the words of the templates, with nothing changed") {
+  const auto in = problem<float>(1, 3, 60);
+  const Operands<float> x = in.operands();
+  const dca::CacheShape shape = cache_shape(in.sizes);
+  const auto attention = make_template<float>();
+  const auto by_value = make_compiled<float>();
+  const Eigen::DefaultDevice device;
+  const std::vector<float> numbers = Random(1).normal<float>(128, 4.0);
+  const auto offset = dca::contiguous(numbers.data(), {2, 32});
+
+  auto caches = std::pair(attention.make_cache<float>(shape, 2, {.tokens = 60}),
+                          by_value.make_cache({}, shape, 2, {.tokens = 60}));
+  auto paged = std::pair(attention.make_paged_cache<float>(shape, 8, 16), by_value.make_paged_cache({}, shape, 8, 16));
+  auto pools =
+      std::pair(dca::BlockPool<float>(attention.placed_keys(), shape, 8, 16), by_value.make_pool({}, shape, 8, 16));
+  const auto refused = [](auto& both, const auto& wrong) {
+    check_same_words([&] { both.first.set_key_offset(wrong); }, [&] { both.second.set_key_offset(wrong); });
+  };
+  // The offset that the caches have before stays theirs, with those that are refused.
+  const auto refuse_all = [&](auto& both) {
+    both.first.set_key_offset(offset);
+    both.second.set_key_offset(offset);
+    refused(both, dca::contiguous(numbers.data(), {64}));
+    refused(both, dca::contiguous(numbers.data(), {1, 2, 32}));
+    refused(both, dca::contiguous(numbers.data(), {1, 1, 2, 32}));
+    refused(both, dca::contiguous(numbers.data(), {1, 32}));
+    refused(both, dca::contiguous(numbers.data(), {4, 32}));
+    refused(both, dca::contiguous(numbers.data(), {2, 16}));
+    refused(both, dca::contiguous(numbers.data(), {0, 32}));
+    refused(both, dca::contiguous(numbers.data(), {2, -32}));
+    refused(both, dca::TensorView<const float>());
+    refused(both, dca::TensorView<const float>{nullptr, {2, 32}, {32, 1}});
+    refused(both, dca::TensorView<const float>{numbers.data(), {2, 32}, {1, 2}});
+    refused(both, dca::TensorView<const float>{numbers.data(), {2, 32}, {std::numeric_limits<Index>::max() / 2, 1}});
+    for (const float bad : {std::numeric_limits<float>::quiet_NaN(), -std::numeric_limits<float>::infinity()}) {
+      auto wrong = numbers;
+      wrong[63] = bad;
+      refused(both, dca::contiguous(wrong.data(), {2, 32}));
+    }
+    std::vector<double> large(64);
+    large[5] = 1e200;  // not finite in the scalar
+    refused(both, dca::contiguous(large.data(), {2, 32}));
+
+    compiled::ConstTensor wrong = offset;
+    wrong.dtype = DType::int8;
+    CHECK(words_of([&] { both.second.set_key_offset(wrong); }) ==
+          "dca: key_offset: int8; must be that of a number: float32, float64, float16 or bfloat16");
+    wrong.dtype = static_cast<DType>(9);
+    CHECK(words_of([&] { both.second.set_key_offset(wrong); }) ==
+          "dca: key_offset: dtype 9; must be that of a number: float32, float64, float16 or bfloat16");
+    wrong = offset;
+    wrong.rank = 5;
+    CHECK(words_of([&] { both.second.set_key_offset(wrong); }) == "dca: key_offset: rank 5; must be from 0 to 4");
+  };
+  refuse_all(caches);
+  refuse_all(paged);
+  refuse_all(pools);
+
+  // After the first token, and with the first block: too late.
+  const auto other = dca::contiguous(numbers.data() + 64, {2, 32});
+  caches.first.append(device, 1, x.key.entry(0), x.value.entry(0));
+  caches.second.append(alone, 1, x.key.entry(0), x.value.entry(0));
+  refused(caches, other);
+  CHECK(words_of([&] { caches.second.set_key_offset(other); }) ==
+        "dca: key_offset: given after 60 tokens; must be given before the first token");
+  const std::vector<Index> second{1}, first{0};
+  const Outputs<float> expected = run_on(attention, in, caches.first.view(second));
+  CHECK(same_bits(run_compiled_on(by_value, in, caches.second, {.sequences = second}), expected));
+
+  const auto fill = [&](auto& one, const auto& threads) {
+    const Index sequence = one.add();
+    one.append(threads, sequence, x.key.entry(0), x.value.entry(0));
+  };
+  fill(paged.first, device);
+  fill(paged.second, alone);
+  refused(paged, other);
+  CHECK(words_of([&] { paged.second.set_key_offset(other); }) ==
+        "dca: key_offset: given with 4 blocks in use; must be given before the first token");
+  CHECK(same_bits(run_compiled_on(by_value, in, paged.second, {.sequences = first}), expected));
+
+  std::vector<Index> blocks;
+  const auto take = [&] {
+    blocks.push_back(pools.first.take());
+    CHECK(pools.second.take() == blocks.back());
+  };
+  take();
+  refused(pools, other);
+  CHECK(words_of([&] { pools.second.set_key_offset(other); }) ==
+        "dca: key_offset: given with 1 blocks in use; must be given before the first token");
+  while (blocks.size() < 4) take();
+  dca::BlockTable table{blocks, 0};
+  pools.second.append(alone, std::span(&std::as_const(table), 1), x.key, x.value);
+  table.length = 60;
+  Outputs<float> outputs(in);
+  by_value(alone, x.query, pools.second, std::span(&std::as_const(table), 1), outputs.out_view(),
+           {.lse = outputs.lse_view()});
+  CHECK(same_bits(outputs, expected));
+
+  // Without tokens again, another one is taken.
+  for (const Index sequence : {0, 1}) {
+    caches.first.truncate(sequence, 0);
+    caches.second.truncate(sequence, 0);
+  }
+  caches.first.set_key_offset(other);
+  caches.second.set_key_offset(other);
+  caches.first.append(device, 1, x.key.entry(0), x.value.entry(0));
+  caches.second.append(alone, 1, x.key.entry(0), x.value.entry(0));
+  const Outputs<float> again = run_on(attention, in, caches.first.view(second));
+  CHECK(same_bits(run_compiled_on(by_value, in, caches.second, {.sequences = second}), again));
+  CHECK_FALSE(same_bits(again, expected));
+
+  compiled::KeyValueCache taken = std::move(caches.second);
+  CHECK_THROWS_WITH(caches.second.set_key_offset(offset), contains("object: moved from"));  // NOLINT: what is tested
+}
+
+TEST_CASE("keys and options that give no key offset are refused in the words of the templates") {
+  const auto in = problem<float>(2, 1, 9);
+  const auto rope = make_ropes(rotary_dim).library;
+  const auto by_value = make_compiled<float>();
+  std::vector<float> offset(64, -7.0F);
+  const std::vector<float> untouched = offset;
+  const auto refused = [&](dca::TensorView<const float> key, const dca::KeyOffsetOptions& options = {}) {
+    check_same_words([&] { dca::estimate_key_offset(rope, key, options); },
+                     [&] { by_value.estimate_key_offset(key, offset, options); });
+  };
+  const auto keys = in.operands().key;
+  refused(keys, {.most_pairs = -1});
+  refused(keys, {.stands_out = -0.5});
+  refused(keys, {.stands_out = std::numeric_limits<double>::quiet_NaN()});
+  refused(keys.slice(1, 0, 0));
+  refused(keys.slice(0, 0, 0));
+  refused(dca::TensorView<const float>());
+  refused(dca::contiguous(in.key.data(), {2, 32}));
+  refused(dca::contiguous(in.key.data(), {9, 2, 16}));  // fewer than rotary_dim
+  refused(dca::contiguous(in.key.data(), {9, 0, 32}));
+  refused(dca::contiguous(in.key.data(), {9, -2, 32}));
+  refused({nullptr, keys.shape, keys.strides});
+  refused({in.key.data(), keys.shape, {1, 1, 1, 2}});
+  // More than there can be: nothing is made for it.
+  constexpr Index huge = std::numeric_limits<Index>::max();
+  refused({in.key.data(), {1, huge, huge}, {0, 0, 1}});
+  refused({nullptr, {1, 2, Index{1} << 58}, {0, 0, 1}});
+  refused({in.key.data(), {0, 2, Index{1} << 58}, {0, 0, 1}});
+
+  const auto words = [&](const compiled::ConstTensor& key, std::span<float> to) {
+    return words_of([&] { by_value.estimate_key_offset(key, to); });
+  };
+  for (const std::size_t size : {std::size_t{0}, std::size_t{63}}) {
+    CHECK(words(keys, std::span(offset).first(size)) ==
+          "dca: key_offset: size " + std::to_string(size) + "; must be kv_heads times head_dim, 64");
+  }
+  compiled::ConstTensor wrong = keys;
+  wrong.dtype = DType::int4;
+  CHECK(words(wrong, offset) == "dca: key: int4; must be that of a number: float32, float64, float16 or bfloat16");
+  wrong = keys;
+  wrong.rank = -1;
+  CHECK(words(wrong, offset) == "dca: key: rank -1; must be from 0 to 4");
+  CHECK(same_bits(offset, untouched));
+}

@@ -352,6 +352,135 @@ TEST_CASE("C: caches and pools refuse in the words of the templates") {
   check_same_words(dca_pool_take(w.pool.get(), &number), [&] { pool.take(); });
 }
 
+TEST_CASE("C: key offsets that cannot be are refused, with nothing changed") {
+  World w;
+  const Operands<float> x = w.in.operands();
+  auto cache = w.templated.make_cache<float>(cache_shape(w.in.sizes), 1, {.tokens = 60});
+  const std::vector<float> numbers = w.random.normal<float>(128, 4.0);
+  const auto right = dca::contiguous(numbers.data(), {2, 32});
+  dca_cache* empty = nullptr;
+  ok(dca_cache_create(w.attention.get(), &w.config, 1, 60, 0, &empty));
+  const CacheHandle keeps(empty);
+  const dca_const_tensor offset = tensor(right);
+  ok(dca_cache_set_key_offset(empty, &offset));
+  ok(dca_paged_cache_set_key_offset(w.paged.get(), &offset));
+  ok(dca_pool_set_key_offset(w.pool.get(), &offset));
+  cache.set_key_offset(right);
+
+  const auto check_each = [&](const dca_const_tensor& wrong, const auto& check) {
+    check(dca_cache_set_key_offset(empty, &wrong));
+    check(dca_paged_cache_set_key_offset(w.paged.get(), &wrong));
+    check(dca_pool_set_key_offset(w.pool.get(), &wrong));
+  };
+  auto bad = numbers;
+  bad[7] = std::nanf("");
+  const dca::TensorView<const float> wrong[] = {dca::contiguous(numbers.data(), {64}),
+                                                dca::contiguous(numbers.data(), {1, 2, 32}),
+                                                dca::contiguous(numbers.data(), {4, 32}),
+                                                dca::contiguous(numbers.data(), {2, 31}),
+                                                dca::contiguous(std::as_const(bad).data(), {2, 32}),
+                                                {nullptr, {2, 32}, {32, 1}},
+                                                {numbers.data(), {2, 32}, {1, 2}}};
+  for (const auto& view : wrong) {
+    check_each(tensor(view), [&](dca_status status) {
+      CHECK_THAT(std::string(dca_last_error()), contains("dca: key_offset: "));
+      check_same_words(status, [&] { cache.set_key_offset(view); });
+    });
+  }
+  const auto check_refused_each = [&](const std::string& message, const auto& change) {
+    dca_const_tensor changed = offset;
+    change(changed);
+    check_each(changed, [&](dca_status status) { check_refused(status, message); });
+  };
+  check_refused_each("dca: key_offset: int8; must be that of a number", [](auto& t) { t.dtype = DCA_INT8; });
+  check_refused_each("dca: key_offset: dtype 0; must be DCA_FLOAT32,", [](auto& t) { t.dtype = DCA_DTYPE_NONE; });
+  check_refused_each("dca: key_offset: dtype 9; must be DCA_FLOAT32,", [](auto& t) { t.dtype = 9; });
+  check_refused_each("dca: key_offset: rank 5; must be from 0 to 4", [](auto& t) { t.rank = 5; });
+
+  // The offset that was taken is still there; after tokens, or with a block taken, no other is.
+  cache.append(device, x.key, x.value);
+  ok(dca_cache_append_all(empty, nullptr, &w.key, &w.value));
+  const auto other = dca::contiguous(numbers.data() + 64, {2, 32});
+  const dca_const_tensor late = tensor(other);
+  check_same_words(dca_cache_set_key_offset(empty, &late), [&] { cache.set_key_offset(other); });
+  int64_t sequence = -1, block = -1;
+  ok(dca_paged_cache_add(w.paged.get(), &sequence));
+  ok(dca_paged_cache_append(w.paged.get(), nullptr, sequence, &w.key, &w.value));
+  check_refused(dca_paged_cache_set_key_offset(w.paged.get(), &late),
+                "dca: key_offset: given with 15 blocks in use; must be given before the first token");
+  ok(dca_pool_take(w.pool.get(), &block));
+  check_refused(dca_pool_set_key_offset(w.pool.get(), &late),
+                "dca: key_offset: given with 1 blocks in use; must be given before the first token");
+  const Outputs<float> expected = run_on(w.templated, w.in, cache.view());
+  const auto on_cache = [&](const auto* query, const auto* out, const auto* with) {
+    return dca_attend_cache(w.attention.get(), nullptr, query, empty, out, with);
+  };
+  CHECK(same_bits(c::run(w.in, DCA_OPTIONS_INIT, on_cache), expected));
+  dca_options options = DCA_OPTIONS_INIT;
+  options.sequences = &sequence;
+  options.sequence_count = 1;
+  const auto on_pages = [&](const auto* query, const auto* out, const auto* with) {
+    return dca_attend_paged_cache(w.attention.get(), nullptr, query, w.paged.get(), out, with);
+  };
+  CHECK(same_bits(c::run(w.in, options, on_pages), expected));
+
+  // The pool's, by tokens of a pool with another.
+  dca_pool* second = nullptr;
+  ok(dca_pool_create(w.attention.get(), &w.config, 20, 4, &second));
+  const PoolHandle keeps_second(second);
+  ok(dca_pool_set_key_offset(second, &late));
+  ok(dca_pool_take(second, &block));
+  check_refused(dca_pool_copy_tokens_from(second, w.pool.get(), 0, block, 0),
+                "dca: other: holds keys less another offset; must have the key offset of this pool");
+  ok(dca_pool_give_back(second, block));
+  ok(dca_pool_set_key_offset(second, &offset));
+  ok(dca_pool_take(second, &block));
+  ok(dca_pool_copy_tokens_from(second, w.pool.get(), 0, block, 0));
+}
+
+TEST_CASE("C: keys and options that give no key offset are refused") {
+  const World w;
+  std::vector<float> offset(64, -7.0F);
+  const std::vector<float> untouched = offset;
+  const auto refused = [&](const std::string& message, dca_const_tensor key, const dca_key_offset_options& options,
+                           int64_t size = 64) {
+    check_refused(dca_estimate_key_offset(w.attention.get(), &key, &options, offset.data(), size), message);
+  };
+  const dca_key_offset_options plain = DCA_KEY_OFFSET_OPTIONS_INIT;
+  const auto with = [&](int64_t most_pairs, double stands_out) {
+    dca_key_offset_options options = plain;
+    options.most_pairs = most_pairs;
+    options.stands_out = stands_out;
+    return options;
+  };
+  refused("dca: most_pairs: -1; must be at least 0", w.key, with(-1, 2));
+  refused("dca: stands_out: nan; must be at least 0", w.key, with(8, std::nan("")));
+  refused("dca: stands_out: -1; must be at least 0", w.key, with(8, -1));
+  for (const int64_t size : {0, 63, 65}) {
+    refused("dca: key_offset: size " + std::to_string(size) + "; must be kv_heads times head_dim, 64", w.key, plain,
+            size);
+  }
+  refused("dca: key_offset: size -64; must be at least 0", w.key, plain, -64);
+  dca_const_tensor key = w.key;
+  key.rank = 2;
+  refused("dca: key: rank 2 with 2 strides; must be 4, or 3 without a batch", key, plain);
+  key = w.key;
+  key.shape[1] = 0;
+  refused("dca: key: no tokens; must be at least 1", key, plain);
+  key = w.key;
+  key.shape[3] = 8;
+  refused("dca: rotary_dim: 16; must be at most head_dim, 8", key, plain);
+  key = w.key;
+  key.data = nullptr;
+  refused("dca: key: no data; must point to", key, plain);
+  key = w.key;
+  key.dtype = DCA_INT4;
+  refused("dca: key: int4; must be that of a number", key, plain);
+  check_refused(dca_estimate_key_offset(w.attention.get(), &w.key, &plain, nullptr, 64),
+                "dca: key_offset: NULL; must point to 64 elements");
+  CHECK(same_bits(offset, untouched));
+}
+
 TEST_CASE("C: merges, maps, sizes, tensors and choices refuse") {
   World w;
   std::vector<float> lse(9 * 4);

@@ -120,6 +120,26 @@ TEST_CASE("C: NULL, other handles, destroyed ones and no handles are refused") {
   check_refused(dca_workspace_destroy(workspace), gone);
   ok(dca_workspace_bytes(next, &number));
   ok(dca_workspace_destroy(next));
+  const AttentionHandle alive = make_attention<float>(chunks, rotary_dim);
+  const dca_cache_config config = cache_config<float>({.kv_heads = 1});
+  const float zeros[16] = {};
+  const dca_const_tensor offset = read(dca::contiguous(zeros, {1, 16}));
+  dca_cache* cache = nullptr;
+  dca_paged_cache* paged = nullptr;
+  dca_pool* pool = nullptr;
+  ok(dca_cache_create(alive.get(), &config, 1, 1, 0, &cache));
+  ok(dca_paged_cache_create(alive.get(), &config, 1, 1, &paged));
+  ok(dca_pool_create(alive.get(), &config, 1, 1, &pool));
+  ok(dca_cache_set_key_offset(cache, &offset));
+  ok(dca_cache_destroy(cache));
+  ok(dca_paged_cache_destroy(paged));
+  ok(dca_pool_destroy(pool));
+  check_refused(dca_cache_set_key_offset(cache, &offset),
+                "dca: cache: no handle in use; must be a dca_cache that was made and not destroyed");
+  check_refused(dca_paged_cache_set_key_offset(paged, &offset),
+                "dca: cache: no handle in use; must be a dca_paged_cache that was made and not destroyed");
+  check_refused(dca_pool_set_key_offset(pool, &offset),
+                "dca: pool: no handle in use; must be a dca_pool that was made and not destroyed");
   check_refused(dca_attention_destroy(reinterpret_cast<dca_attention*>(next)),
                 "dca: attention: no handle in use; must be a dca_attention that was made and not destroyed");
 }
@@ -149,6 +169,7 @@ TEST_CASE("C: every function that takes a handle refuses one of another kind") {
   dca_paged_cache* paged = nullptr;
   dca_pool* pool = nullptr;
   int64_t n = 0;
+  float offset[32];
   dca_choice choice = DCA_CHOICE_INIT;
   dca_options with_workspace = DCA_OPTIONS_INIT, with_choices = DCA_OPTIONS_INIT;
   with_workspace.workspace = no_workspace;
@@ -159,6 +180,7 @@ TEST_CASE("C: every function that takes a handle refuses one of another kind") {
   const dca_status statuses[] = {
       dca_attention_destroy(no_attention),
       dca_position_map(no_attention, 0, 0, 0, 0, nullptr),
+      dca_estimate_key_offset(no_attention, &key, nullptr, offset, 32),
       dca_cache_create(no_attention, &config, 1, 1, 0, &cache),
       dca_paged_cache_create(no_attention, &config, 1, 1, &paged),
       dca_pool_create(no_attention, &config, 1, 1, &pool),
@@ -174,6 +196,7 @@ TEST_CASE("C: every function that takes a handle refuses one of another kind") {
       dca_attend_pool(attention.get(), nullptr, &query, no_pool, &table, 1, &out, nullptr),
       dca_merge(no_threads, &state, 1, &result, nullptr),
       dca_cache_destroy(no_cache),
+      dca_cache_set_key_offset(no_cache, &key),
       dca_cache_append(no_cache, nullptr, 0, &key, &key),
       dca_cache_append_all(no_cache, nullptr, &key, &key),
       dca_cache_truncate(no_cache, 0, 0),
@@ -183,6 +206,7 @@ TEST_CASE("C: every function that takes a handle refuses one of another kind") {
       dca_cache_capacity(no_cache, &n),
       dca_cache_bytes(no_cache, &n),
       dca_paged_cache_destroy(no_paged),
+      dca_paged_cache_set_key_offset(no_paged, &key),
       dca_paged_cache_add(no_paged, &n),
       dca_paged_cache_fork(no_paged, 0, &n),
       dca_paged_cache_truncate(no_paged, 0, 0),
@@ -194,6 +218,7 @@ TEST_CASE("C: every function that takes a handle refuses one of another kind") {
       dca_paged_cache_block_size(no_paged, &n),
       dca_paged_cache_bytes(no_paged, &n),
       dca_pool_destroy(no_pool),
+      dca_pool_set_key_offset(no_pool, &key),
       dca_pool_take(no_pool, &n),
       dca_pool_share(no_pool, 0),
       dca_pool_give_back(no_pool, 0),
@@ -229,6 +254,13 @@ TEST_CASE("C: NULL in the place of anything else is refused, and taken where a h
   dca_cache* cache = nullptr;
   ok(dca_cache_create(attention.get(), &config, 2, 90, 0, &cache));
   const CacheHandle keeps(cache);
+  dca_paged_cache* paged = nullptr;
+  dca_pool* pool = nullptr;
+  ok(dca_paged_cache_create(attention.get(), &config, 2, 9, &paged));
+  ok(dca_pool_create(attention.get(), &config, 2, 9, &pool));
+  const PagedCacheHandle keeps_paged(paged);
+  const PoolHandle keeps_pool(pool);
+  float offset[32];
   dca_attention* made = nullptr;
   dca_threads* threads = nullptr;
   const dca_status statuses[] = {
@@ -245,6 +277,16 @@ TEST_CASE("C: NULL in the place of anything else is refused, and taken where a h
       dca_pool_create(attention.get(), &config, 1, 1, nullptr),
       dca_kernels_in_use(nullptr),
       dca_cache_bytes(keeps.get(), nullptr),
+      dca_estimate_key_offset(nullptr, &y, nullptr, offset, 32),
+      dca_estimate_key_offset(attention.get(), nullptr, nullptr, offset, 32),
+      dca_estimate_key_offset(attention.get(), &y, nullptr, nullptr, 32),
+      dca_estimate_key_offset(attention.get(), &y, nullptr, nullptr, 0),
+      dca_cache_set_key_offset(nullptr, &y),
+      dca_cache_set_key_offset(keeps.get(), nullptr),
+      dca_paged_cache_set_key_offset(nullptr, &y),
+      dca_paged_cache_set_key_offset(paged, nullptr),
+      dca_pool_set_key_offset(nullptr, &y),
+      dca_pool_set_key_offset(pool, nullptr),
       dca_cache_append(keeps.get(), nullptr, 0, nullptr, &y),
       dca_cache_append(keeps.get(), nullptr, 0, &y, nullptr),
       dca_cache_append_all(keeps.get(), nullptr, nullptr, &y),

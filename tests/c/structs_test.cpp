@@ -86,6 +86,11 @@ TEST_CASE("C: structs of later headers are taken where what they add is 0, and o
     dca_cache_destroy(made);
     return status;
   });
+  const dca_const_tensor some_keys = tensor(in.operands().key);
+  check_read("options", dca_key_offset_options DCA_KEY_OFFSET_OPTIONS_INIT, [&](const dca_key_offset_options* with) {
+    float offset[32];
+    return dca_estimate_key_offset(attention.get(), &some_keys, with, offset, 32);
+  });
   dca_executor executor = DCA_EXECUTOR_INIT;
   executor.threads = 1;
   executor.schedule = [](void*, void (*)(void*), void*) { return 0; };
