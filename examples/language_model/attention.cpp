@@ -148,15 +148,15 @@ Attention::Operator Attention::make(const AttentionChoice& choice, const ModelRo
   throw Error("--attention " + choice.name + ": unknown");
 }
 
-LayerCache Attention::make_cache(KvType type, const dca::CacheShape& shape, const CacheSize& size) const {
-  if (type == KvType::int4 && shape.head_dim % dca::Int4::group != 0) {
+LayerCache Attention::make_cache(const KvStorage& storage, const dca::CacheShape& shape, const CacheSize& size) const {
+  if (storage.type == KvType::int4 && shape.head_dim % dca::Int4::group != 0) {
     throw Error("--kv-type int4; it needs a head_dim that is a multiple of " + std::to_string(dca::Int4::group) +
                 ", the model's is " + std::to_string(shape.head_dim));
   }
   if (inter_.policy != compiled::Policy::all && !has_distant_chunks_) {
     throw Error("--inter: only dca, with any frequencies, and intra+inter have distant chunks to choose from");
   }
-  return LayerCache(operator_.attend, inter_, type, shape, size);
+  return LayerCache(operator_.attend, inter_, storage, shape, size);
 }
 
 compiled::Selection inter_selection(const std::string& text) {

@@ -75,7 +75,7 @@ class Attention {
 
   /// A cache of one layer that this attention, which must outlive it, reads. Throws Error where head_dim does not suit
   /// the type or there are no distant chunks to choose from, std::bad_alloc.
-  LayerCache make_cache(KvType type, const dca::CacheShape& shape, const CacheSize& size) const;
+  LayerCache make_cache(const KvStorage& storage, const dca::CacheShape& shape, const CacheSize& size) const;
 
  private:
   /// With what its parts refer to.

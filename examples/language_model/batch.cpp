@@ -175,16 +175,18 @@ BatchRun run_batch(Session& session, const CacheSize& size, std::span<const std:
   return run;
 }
 
-BatchRun run_one_by_one(const LlamaModel& model, const Attention& attention, const dca::Executor& executor, KvType type,
-                        std::span<const std::vector<Token>> prompts, const BatchOptions& options,
-                        const ProgressCallback& progress) {
+BatchRun run_one_by_one(const LlamaModel& model, const Attention& attention, const dca::Executor& executor,
+                        const KvStorage& storage, std::span<const std::vector<Token>> prompts,
+                        const BatchOptions& options, const ProgressCallback& progress, const Session* batched) {
   check(prompts, options);
   BatchRun run;
   const auto all_reads = static_cast<double>(reads_of_all(prompts, options));
   Index before = 0;  // reads of the prompts before
   for (std::size_t k = 0; k < prompts.size(); ++k) {
     const std::vector<Token>& prompt = prompts[k];
-    Session session(model, attention, executor, {.tokens = static_cast<Index>(prompt.size()) + options.tokens}, type);
+    Session session(model, attention, executor, {.tokens = static_cast<Index>(prompt.size()) + options.tokens},
+                    storage);
+    if (batched != nullptr) session.share_key_offsets(*batched);
     Continuation& continuation = run.continuations.emplace_back();
     const Index pieces = pieces_of(prompt, options);
     const auto show = [&](double reads) {

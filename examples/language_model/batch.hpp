@@ -40,9 +40,11 @@ BatchRun run_batch(Session& session, const CacheSize& size, std::span<const std:
                    const BatchOptions& options, const ProgressCallback& progress);
 
 /// The same prompts, one after the other, each in a session with a cache in one piece; otherwise as `run_batch`.
-BatchRun run_one_by_one(const LlamaModel& model, const Attention& attention, const dca::Executor& executor, KvType type,
-                        std::span<const std::vector<Token>> prompts, const BatchOptions& options,
-                        const ProgressCallback& progress);
+/// `batched`: the session of a batch to compare with, whose key offsets they take; null: each has its own.
+BatchRun run_one_by_one(const LlamaModel& model, const Attention& attention, const dca::Executor& executor,
+                        const KvStorage& storage, std::span<const std::vector<Token>> prompts,
+                        const BatchOptions& options, const ProgressCallback& progress,
+                        const Session* batched = nullptr);
 
 /// Logits that are closer than this may change places by rounding alone.
 constexpr double tie_gap = 1e-3;

@@ -105,9 +105,9 @@ int run_batch_command(BatchCommandOptions& options) {
   }
   const Attention attention = run.attention(common, static_cast<Index>(longest) + common.tokens);
   const CacheSize size = cache_size(options, prompts);
-  const KvType type = kv_type_of(common.kv_type);
+  const KvStorage storage = common.kv_storage();
   const BatchOptions how{common.tokens, options.prefill_chunk, run.tokenizer.ends(), names_of(options.prompt_files)};
-  Session session(run.model, attention, run.executor, size, type);
+  Session session(run.model, attention, run.executor, size, storage);
   const BatchRun batched = [&] {
     const Progress progress("batch");
     return run_batch(session, size, prompts, how, std::ref(progress));
@@ -122,7 +122,7 @@ int run_batch_command(BatchCommandOptions& options) {
   BatchRun alone;
   if (options.check) {
     const Progress progress("one by one");
-    alone = run_one_by_one(run.model, attention, run.executor, type, prompts, how, std::ref(progress));
+    alone = run_one_by_one(run.model, attention, run.executor, storage, prompts, how, std::ref(progress), &session);
   }
   const Index mismatches = report_prompts(prompts, batched, options.check ? &alone : nullptr, run.tokenizer, json);
   std::printf("\n");

@@ -78,6 +78,12 @@ void add_model_options(CLI::App& command, CommonOptions& options) {
   command.add_option("--model", options.model, "GGUF file of a Llama model")->required()->check(regular_file());
   command.add_option("--kv-type", options.kv_type, "of the cache: float (default), half, bfloat16, int8 or int4")
       ->check(CLI::IsMember({"float", "half", "bfloat16", "int8", "int4"}));
+  command
+      .add_option(
+          "--key-offset", options.key_offset,
+          "of caches of types other than float: auto (default), keys are stored less what stands out in the mean "
+          "of the first, or off")
+      ->check(CLI::IsMember({"auto", "off"}));
   command.add_option("--threads", options.threads, "default: all of this machine")->check(CLI::Range(1, most_threads));
   command.add_option("--json", options.json, "write results here; an existing file is replaced when they are complete")
       ->check(program::file_name());
@@ -149,6 +155,7 @@ Json describe(const CommonOptions& options, const Run& run, Index cache_bytes) {
   json["trained_window"] = run.model.config().rope.trained_window;
   json.update(settings_of(options.attention));
   json["kv_type"] = options.kv_type;
+  json["key_offset"] = options.key_offset;
   json["cache_bytes"] = cache_bytes;
   json["peak_memory_bytes"] = peak_memory_bytes();
   json["threads"] = options.threads;

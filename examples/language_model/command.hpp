@@ -43,7 +43,9 @@ CLI::Validator regular_file();
 struct CommonOptions {
   CommonOptions();
 
-  std::string model, json, kv_type = "float";
+  KvStorage kv_storage() const { return {kv_type_of(kv_type), key_offset_of(key_offset)}; }
+
+  std::string model, json, kv_type = "float", key_offset = "auto";
   AttentionChoice attention;
   Index tokens = 0;
   int threads;

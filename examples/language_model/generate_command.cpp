@@ -77,7 +77,7 @@ int run_generate(GenerateOptions& options) {
   }
   const Index room = static_cast<Index>(prompt.size()) + common.tokens;
   const Attention attention = run.attention(common, room);
-  Session session(run.model, attention, run.executor, {.tokens = room}, kv_type_of(common.kv_type));
+  Session session(run.model, attention, run.executor, {.tokens = room}, common.kv_storage());
   const Generation generation = generate_and_print(session, run.tokenizer, prompt, how);
 
   const auto prompt_tokens = static_cast<Index>(prompt.size());

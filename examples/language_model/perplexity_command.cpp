@@ -64,7 +64,7 @@ int run_ppl(PplOptions& options) {
   const std::size_t text_tokens = tokens.size();
   tokens.resize(static_cast<std::size_t>(common.tokens) + 1);
   const Index room = options.context == 0 ? common.tokens : std::min(options.context, common.tokens);
-  Session session(run.model, attention, run.executor, {.tokens = room}, kv_type_of(common.kv_type));
+  Session session(run.model, attention, run.executor, {.tokens = room}, common.kv_storage());
   std::vector<dca::compiled::Choices> chosen;
   if (options.chosen) session.record(&chosen);
   const auto start = std::chrono::steady_clock::now();

@@ -127,7 +127,7 @@ int run_passkey(RetrievalOptions& options) {
                      [&](const Run& run, const Attention& attention, Index tokens, Index& cache_bytes,
                          const ProgressCallback& progress) {
                        Session session(run.model, attention, run.executor, {.tokens = tokens + passkey_answer_tokens},
-                                       kv_type_of(options.common.kv_type));
+                                       options.common.kv_storage());
                        cache_bytes = session.cache_bytes();
                        std::vector<Trial> trials;
                        const PasskeyOptions how{tokens, options.depths, options.trials, options.seed};
@@ -146,7 +146,7 @@ int run_needle(RetrievalOptions& options) {
           const ProgressCallback& progress) {
         if (haystack.empty()) haystack = run.encode_file(options.text, Run::Beginning::none);
         Session session(run.model, attention, run.executor, {.tokens = tokens + needle_answer_tokens(run.tokenizer)},
-                        kv_type_of(options.common.kv_type));
+                        options.common.kv_storage());
         cache_bytes = session.cache_bytes();
         std::vector<Trial> trials;
         const NeedleOptions how{tokens, options.depths, options.trials, options.seed};

@@ -59,12 +59,16 @@ struct Session::Rows {
 };
 
 Session::Session(const LlamaModel& model, const Attention& attention, const dca::Executor& executor,
-                 const CacheSize& size, KvType type)
+                 const CacheSize& size, const KvStorage& storage)
     : model_(model), executor_(executor), size_(size), lengths_(static_cast<std::size_t>(size.sequences), 0) {
   const LlamaConfig& c = model.config();
   for (Index layer = 0; layer < c.layers; ++layer) {
-    caches_.push_back(attention.make_cache(type, {c.kv_heads, c.head_dim, c.head_dim}, size));
+    caches_.push_back(attention.make_cache(storage, {c.kv_heads, c.head_dim, c.head_dim}, size));
   }
+}
+
+void Session::share_key_offsets(const Session& other) {
+  for (std::size_t layer = 0; layer < caches_.size(); ++layer) caches_[layer].share_key_offset(other.caches_[layer]);
 }
 
 void Session::truncate(Index length, Index sequence) {
@@ -156,7 +160,7 @@ void Session::attend(std::size_t layer, const Rows& rows) {
   const auto heads = [&](auto& x, Index first, Index count) {
     return dca::compiled::contiguous(x.data() + first * x.cols(), {count, x.cols() / head_dim, head_dim});
   };
-  for (std::size_t k = 0; k < rows.pieces.size(); ++k) {
+  for (std::size_t k = rows.pieces.size(); k-- > 0;) {  // long pieces first: their keys say more of a key offset
     const Index first = rows.cu_seqlens[k], count = rows.cu_seqlens[k + 1] - first, sequence = rows.sequences[k];
     cache.truncate(sequence, length(sequence));  // a read that failed on its way may have left tokens in some layers
     cache.append(executor_, sequence, heads(keys_, first, count), heads(values_, first, count));

@@ -16,13 +16,17 @@ struct Piece {
 ///
 /// What comes out for a piece has the same bits whichever other pieces are read in the same call (in models whose sizes
 /// are multiples of 16, as those with quantised weights are), and for any number of threads. Cut into other pieces, a
-/// text gives the same up to rounding.
+/// text gives the same up to rounding. A piece of the first step gives the key offset of every layer, if any: see
+/// LayerCache. Where that differs, so does what narrow types round.
 class Session {
  public:
   /// `size` says how many sequences there are and how much room. Throws Error where the model's head_dim does not suit
   /// the type, std::bad_alloc.
   Session(const LlamaModel& model, const Attention& attention, const dca::Executor& executor, const CacheSize& size,
-          KvType type = KvType::float32);
+          const KvStorage& storage = {});
+
+  /// Before the first token: takes the key offsets of another session of the same model, so that both round the same.
+  void share_key_offsets(const Session& other);
 
   /// Tokens that a sequence holds.
   Index length(Index sequence = 0) const { return lengths_[static_cast<std::size_t>(sequence)]; }

@@ -37,8 +37,7 @@ TuningResult measure(const TuneOptions& options, const Run& run, std::span<const
                      const dca::ChunkConfig& sizes) {
   const ModelRope& rope = run.model.config().rope;
   const Attention attention({.name = "dca", .chunk_size = sizes.chunk_size, .local_window = sizes.local_window}, rope);
-  Session session(run.model, attention, run.executor, {.tokens = options.common.tokens},
-                  kv_type_of(options.common.kv_type));
+  Session session(run.model, attention, run.executor, {.tokens = options.common.tokens}, options.common.kv_storage());
   const Progress progress("chunk_size " + std::to_string(sizes.chunk_size) + ", local_window " +
                           std::to_string(sizes.local_window));
   const auto start = std::chrono::steady_clock::now();
@@ -89,6 +88,7 @@ int run_tune(TuneOptions& options) {
 
   Json json{{"model", common.model}, {"tokens", common.tokens}, {"trained_window", window}};
   json["kv_type"] = common.kv_type;
+  json["key_offset"] = common.key_offset;
   json["threads"] = common.threads;
   json["instruction_set"] = dca::compiled::kernels_in_use().instruction_set;
   json["tried"] = Json::array();

@@ -38,14 +38,14 @@ struct Batch {
                    const dca_lm::ProgressCallback& progress = nullptr) const {
     const OpenModel::Parts& parts = wide.model.parts();
     const dca_lm::Attention attention = parts.attention(choice);
-    Session session(parts.model, attention, parts.executor, size, dca_lm::kv_type_of(choice.kv_type));
+    Session session(parts.model, attention, parts.executor, size, storage_of(choice));
     return dca_lm::run_batch(session, size, prompts, options, progress);
   }
   BatchRun alone(const Choice& choice, const BatchOptions& options,
                  const dca_lm::ProgressCallback& progress = nullptr) const {
     const OpenModel::Parts& parts = wide.model.parts();
-    return dca_lm::run_one_by_one(parts.model, parts.attention(choice), parts.executor,
-                                  dca_lm::kv_type_of(choice.kv_type), prompts, options, progress);
+    return dca_lm::run_one_by_one(parts.model, parts.attention(choice), parts.executor, storage_of(choice), prompts,
+                                  options, progress);
   }
 
   WideModel wide;

@@ -22,7 +22,7 @@ dca_lm::Generation generation_of(const OpenModel& model, const Choice& choice, c
   const OpenModel::Parts& parts = model.parts();
   const dca_lm::Attention attention = parts.attention(choice);
   const auto room = static_cast<std::ptrdiff_t>(prompt.size()) + std::max<std::ptrdiff_t>(options.tokens, 1);
-  dca_lm::Session session(parts.model, attention, parts.executor, {.tokens = room}, dca_lm::kv_type_of(choice.kv_type));
+  dca_lm::Session session(parts.model, attention, parts.executor, {.tokens = room}, storage_of(choice));
   return dca_lm::generate(session, prompt, options, nullptr, nullptr);
 }
 

@@ -103,9 +103,9 @@ TEST_CASE("what was truncated leaves no trace in any type of cache") {
     for (const Choice& choice : choices_of(type)) {
       INFO(type.name << ", " << choice.name);
       const dca_lm::Attention attention = parts.attention(choice);
-      const dca_lm::KvType kv_type = dca_lm::kv_type_of(type.name);
-      dca_lm::Session fresh(parts.model, attention, parts.executor, {.tokens = 60}, kv_type);
-      dca_lm::Session used(parts.model, attention, parts.executor, {.tokens = 60}, kv_type);
+      const dca_lm::KvStorage storage = storage_of(choice);
+      dca_lm::Session fresh(parts.model, attention, parts.executor, {.tokens = 60}, storage);
+      dca_lm::Session used(parts.model, attention, parts.executor, {.tokens = 60}, storage);
       fresh.read(tokens.first(25), 1);
       used.read(tokens.first(25), 1);
       used.read(tokens.last(35), 1);
@@ -121,12 +121,12 @@ TEST_CASE("a cache takes the bytes of its type") {
   for (const Type& type : types) {
     for (const Choice& choice : choices_of(type)) {
       const dca_lm::Attention attention = parts.attention(choice);
-      const dca_lm::KvType kv_type = dca_lm::kv_type_of(type.name);
-      const dca_lm::Session session(parts.model, attention, parts.executor, {.tokens = 60}, kv_type);
+      const dca_lm::KvStorage storage = storage_of(choice);
+      const dca_lm::Session session(parts.model, attention, parts.executor, {.tokens = 60}, storage);
       INFO(type.name);
       CHECK(session.cache_bytes() == wide.layers * 2 * 60 * wide.kv_heads * type.row_bytes);
       const dca_lm::CacheSize blocks{.sequences = 5, .tokens = 96, .block_size = 8};
-      const dca_lm::Session paged(parts.model, attention, parts.executor, blocks, kv_type);
+      const dca_lm::Session paged(parts.model, attention, parts.executor, blocks, storage);
       CHECK(paged.cache_bytes() == wide.layers * 2 * 96 * wide.kv_heads * type.row_bytes);
     }
   }
@@ -135,6 +135,8 @@ TEST_CASE("a cache takes the bytes of its type") {
 TEST_CASE("types that cannot be are refused by name") {
   CHECK_THAT(error_of([] { dca_lm::kv_type_of("int2"); }), contains("--kv-type int2; must be float, half"));
   CHECK_THAT(error_of([] { dca_lm::kv_type_of(""); }), contains("--kv-type ;"));
+  CHECK_THAT(error_of([] { dca_lm::key_offset_of("x"); }), contains("--key-offset x; must be auto or off"));
+  CHECK_THAT(error_of([] { dca_lm::key_offset_of(""); }), contains("--key-offset ; must be auto or off"));
   Random random(44);
   const TempFile file(make_tiny_model({}, random).bytes());
   const OpenModel model(file.path());

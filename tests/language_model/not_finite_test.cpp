@@ -66,11 +66,9 @@ TEST_CASE("the position is named from which on logits are not finite") {
                contains("the logits at position 59; must be finite"));
     const std::vector<std::vector<Token>> prompts = {{1, 2, 3}, tokens};
     const dca_lm::BatchOptions options{.tokens = 3, .prefill_chunk = 20};
-    CHECK_THAT(refusal([&] {
-                 dca_lm::run_one_by_one(parts.model, attention, parts.executor, dca_lm::KvType::float32, prompts,
-                                        options, nullptr);
-               }),
-               contains("prompt 2: the logits at position 59; must be finite"));
+    CHECK_THAT(
+        refusal([&] { dca_lm::run_one_by_one(parts.model, attention, parts.executor, {}, prompts, options, nullptr); }),
+        contains("prompt 2: the logits at position 59; must be finite"));
     const dca_lm::Matrix hidden = dca_lm::Matrix::Constant(2, sizes.width, weight);
     CHECK_THAT(refusal([&] { parts.model.log_probabilities(hidden, dca_lm::positions_from(3)); }),
                contains("the logits at position 3; must be finite"));

@@ -13,8 +13,7 @@ std::vector<float> OpenModel::log_probabilities(const Choice& choice, const std:
                                                 std::ptrdiff_t step) const {
   const dca_lm::Attention attention = parts_->attention(choice);
   const auto count = static_cast<std::ptrdiff_t>(tokens.size());
-  dca_lm::Session session(parts_->model, attention, parts_->executor, {.tokens = count},
-                          dca_lm::kv_type_of(choice.kv_type));
+  dca_lm::Session session(parts_->model, attention, parts_->executor, {.tokens = count}, storage_of(choice));
   std::vector<float> result;
   for (std::ptrdiff_t first = 0; first < count; first += step) {
     const std::ptrdiff_t rows = step < count - first ? step : count - first;
@@ -28,8 +27,7 @@ std::vector<float> OpenModel::log_probabilities(const Choice& choice, const std:
 std::vector<double> OpenModel::negative_log_likelihoods(const Choice& choice, const std::vector<Token>& tokens) const {
   const dca_lm::Attention attention = parts_->attention(choice);
   const auto room = static_cast<std::ptrdiff_t>(tokens.size()) + 1;
-  dca_lm::Session session(parts_->model, attention, parts_->executor, {.tokens = room},
-                          dca_lm::kv_type_of(choice.kv_type));
+  dca_lm::Session session(parts_->model, attention, parts_->executor, {.tokens = room}, storage_of(choice));
   return dca_lm::negative_log_likelihoods(session, tokens, [](double) {});
 }
 

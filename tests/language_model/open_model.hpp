@@ -17,7 +17,7 @@ struct Choice {
   std::ptrdiff_t chunk_size = 0, local_window = 0;
   double rope_scale = 1.0;
   std::ptrdiff_t sinks = 4, window = 0, group = 0;
-  std::string kv_type = "float";
+  std::string kv_type = "float", key_offset = "auto";
 };
 
 /// A model, its tokenizer and a pool of threads.

@@ -6,6 +6,10 @@
 
 namespace dca_lm_test {
 
+inline dca_lm::KvStorage storage_of(const Choice& choice) {
+  return {dca_lm::kv_type_of(choice.kv_type), dca_lm::key_offset_of(choice.key_offset)};
+}
+
 struct OpenModel::Parts {
   Parts(const std::string& path, int count)
       : threads(count), executor(threads.executor()), file(path), tokenizer(file), model(file, executor) {}
