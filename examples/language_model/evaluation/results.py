@@ -52,7 +52,7 @@ def buckets(result, control):
 
 def perplexity_record(one, result, control):
     numbers = {key: result[key] for key in ("chunk_size", "local_window", "inter", "rope_scale", "sinks", "window",
-                                            "group", "context", "step", "kv_type", "peak_memory_bytes")
+                                            "group", "context", "step", "kv_type", "key_offset", "peak_memory_bytes")
                if key in result}
     parts = buckets(result, control)
     return {"kind": "perplexity", "attention": one.attention, "tokens": one.tokens, **numbers,
