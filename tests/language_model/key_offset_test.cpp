@@ -96,6 +96,8 @@ const CacheSize in_one_piece{.sequences = 2, .tokens = 1000};
 const dca_lm::AttentionChoice dca_choice{.name = "dca", .chunk_size = 48, .local_window = 16};
 constexpr KvStorage exact{KvType::float32}, with_offset{KvType::int8}, without{KvType::int8, KeyOffset::off};
 
+// Long vectors are compared in parentheses of their own: what fails takes minutes to be printed.
+
 /// Norm of the difference relative to that of what is exact.
 template <class X>
 double error(const std::vector<X>& found, const std::vector<X>& expected) {
@@ -175,15 +177,15 @@ TEST_CASE("without a key offset, and in float, a cache gives the bits of the ope
     const std::vector<float> expected = attended(
         plain,
         [&](const compiled::KeyValueCache& one, const compiled::Tensor& out) { attend(executor, query, one, out); });
-    CHECK(of_layer_cache({type, KeyOffset::off}) == expected);
+    CHECK((of_layer_cache({type, KeyOffset::off}) == expected));
     CHECK((of_layer_cache({type}) == expected) == (type == KvType::float32));
   }
 }
 
 TEST_CASE("keys in which nothing stands out have no offset") {
   const Text text(200, 0, 82);
-  CHECK(Reader(dca_choice, with_offset, in_one_piece).read(text) ==
-        Reader(dca_choice, without, in_one_piece).read(text));
+  CHECK((Reader(dca_choice, with_offset, in_one_piece).read(text) ==
+         Reader(dca_choice, without, in_one_piece).read(text)));
 }
 
 TEST_CASE("fewer than 16 first tokens leave a cache without an offset for good") {
@@ -199,7 +201,7 @@ TEST_CASE("fewer than 16 first tokens leave a cache without an offset for good")
     out.insert(out.end(), again.begin(), again.end());
     return out;
   };
-  for (const std::ptrdiff_t first : {1, 15}) CHECK(read(with_offset, first) == read(without, first));
+  for (const std::ptrdiff_t first : {1, 15}) CHECK((read(with_offset, first) == read(without, first)));
   const std::vector<float> expected = read(exact, 16);
   CHECK(3 * error(read(with_offset, 16), expected) < error(read(without, 16), expected));
 }
@@ -212,8 +214,8 @@ TEST_CASE("the first 512 tokens give the offset") {
     reader.append(text, first, text.count - first);
     return reader.attended(text);
   };
-  CHECK(read(600) == read(512));
-  CHECK(read(512) != read(511));
+  CHECK((read(600) == read(512)));
+  CHECK((read(512) != read(511)));
 }
 
 TEST_CASE("paged caches and those in one piece have the same bits with an offset") {
@@ -224,9 +226,9 @@ TEST_CASE("paged caches and those in one piece have the same bits with an offset
       Reader whole(choice, {type}, in_one_piece), off(choice, {type, KeyOffset::off}, in_one_piece);
       Reader paged(choice, {type}, {.sequences = 2, .tokens = 768, .block_size = 128});
       const std::vector<float> found = paged.read(text, 1);
-      CHECK(found == whole.read(text, 1));
-      CHECK(found != off.read(text, 1));
-      CHECK(paged.read(other, 0) == whole.read(other, 0));
+      CHECK((found == whole.read(text, 1)));
+      CHECK((found != off.read(text, 1)));
+      CHECK((paged.read(other, 0) == whole.read(other, 0)));
     }
   }
 }
@@ -244,8 +246,8 @@ TEST_CASE("a second prompt is stored with the offset of the first, however long 
       CHECK(error(found, Reader(dca_choice, exact, size).read(second)) < 0.1);
       Reader fresh(dca_choice, with_offset, size), own(dca_choice, with_offset, size);
       fresh.cache().share_key_offset(used.cache());
-      CHECK(fresh.read(second) == found);
-      CHECK(own.read(second) != found);
+      CHECK((fresh.read(second) == found));
+      CHECK((own.read(second) != found));
     }
   }
 }
@@ -255,10 +257,10 @@ TEST_CASE("a cache that shares an offset does without where the other does") {
   Reader few(dca_choice, with_offset, in_one_piece), fresh(dca_choice, with_offset, in_one_piece);
   few.append(text, 0, 10);
   fresh.cache().share_key_offset(few.cache());
-  CHECK(fresh.read(text) == Reader(dca_choice, without, in_one_piece).read(text));
+  CHECK((fresh.read(text) == Reader(dca_choice, without, in_one_piece).read(text)));
   Reader unread(dca_choice, with_offset, in_one_piece), like_it(dca_choice, with_offset, in_one_piece);
   like_it.cache().share_key_offset(unread.cache());
-  CHECK(like_it.read(text) == Reader(dca_choice, with_offset, in_one_piece).read(text));
+  CHECK((like_it.read(text) == Reader(dca_choice, with_offset, in_one_piece).read(text)));
 }
 
 TEST_CASE("keys that are not finite have no offset where they are, and others keep theirs") {
@@ -289,7 +291,7 @@ TEST_CASE("a model whose keys have a bias is better off with an offset, and side
         {.name = "dca", .chunk_size = 24, .local_window = 8, .kv_type = type, .key_offset = key_offset}, prompts[1]);
   };
   const std::vector<float> expected = scores("float", "auto");
-  CHECK(scores("float", "off") == expected);
+  CHECK((scores("float", "off") == expected));
   CHECK(3 * error(scores("int8", "auto"), expected) < error(scores("int8", "off"), expected));
 
   // The first step reads pieces of all of them: those of the long ones say the offset.
