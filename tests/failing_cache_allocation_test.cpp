@@ -193,6 +193,9 @@ struct UserPool : Stored<K, V> {
   template <class Row>
   static void observe_row(const dca::RowRun<Row>& rows, Observation& seen) {
     seen << std::vector(rows.data, rows.data + dca::RowStorage<Row>::units(Stored<K, V>::features));
+    if constexpr (dca::detail::HasSide<Row>) {
+      seen << std::vector(rows.side, rows.side + dca::RowStorage<Row>::sides(Stored<K, V>::features));
+    }
   }
   void observe(Observation& seen) const {
     for (Index block = 0; block < pool.blocks(); ++block) seen << pool.users(block);

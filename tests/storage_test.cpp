@@ -14,18 +14,27 @@ namespace {
 constexpr float infinity = std::numeric_limits<float>::infinity();
 constexpr float not_a_number = std::numeric_limits<float>::quiet_NaN();
 
+/// A row, with a side of its own.
 template <class E>
-std::vector<dca::StorageUnit<E>> encoded(const std::vector<float>& x) {
-  const auto features = static_cast<Index>(x.size());
-  std::vector<dca::StorageUnit<E>> row(static_cast<std::size_t>(RowStorage<E>::units(features)));
-  RowStorage<E>::encode(x.data(), features, {row.data()});
-  return row;
-}
+struct Row {
+  using Side = dca::StorageSide<E>;
+  std::vector<dca::StorageUnit<E>> units;
+  std::vector<Side> sides;
+
+  template <class X>
+  explicit Row(const std::vector<X>& x)
+      : units(static_cast<std::size_t>(RowStorage<E>::units(std::ssize(x)))),
+        sides(static_cast<std::size_t>(dca::detail::SideOf<E>::size(std::ssize(x)))) {
+    RowStorage<E>::encode(x.data(), std::ssize(x), {units.data(), sides.data()});
+  }
+  dca::StoredRow<E> stored() const { return {units.data(), sides.data()}; }
+  bool operator==(const Row&) const = default;
+};
 
 template <class E>
 std::vector<float> round_trip(const std::vector<float>& x) {
   std::vector<float> y(x.size(), -1.0f);
-  RowStorage<E>::decode({encoded<E>(x).data()}, static_cast<Index>(x.size()), y.data());
+  RowStorage<E>::decode(Row<E>(x).stored(), std::ssize(x), y.data());
   return y;
 }
 
@@ -58,15 +67,15 @@ bool within(const std::vector<float>& x, const std::vector<float>& y, std::size_
 
 /// All features of a row by packets, with the scale that loading leaves to its user.
 template <class T, class E>
-std::vector<T> read_by_packets(const std::vector<dca::StorageUnit<E>>& row, Index features) {
+std::vector<T> read_by_packets(const Row<E>& row, Index features) {
   constexpr int size = dca::detail::packet_size<T>;
   std::vector<T> y(static_cast<std::size_t>(features));
   for (Index d = 0; d < features; d += size) {
     T packet[size];
-    dca::detail::ei::pstoreu(packet, RowStorage<E>::template load<T>({row.data()}, features, d));
+    dca::detail::ei::pstoreu(packet, RowStorage<E>::template load<T>(row.stored(), features, d));
     for (int k = 0; k < size; ++k) {
       T scale{1};
-      if constexpr (dca::detail::HasScale<E>) scale = RowStorage<E>::scale({row.data()}, features);
+      if constexpr (dca::detail::HasScale<E>) scale = RowStorage<E>::scale(row.stored(), features);
       y[static_cast<std::size_t>(d + k)] = packet[k] * scale;
     }
   }
@@ -79,9 +88,9 @@ void check_loads(Random& random) {
     for (const Index features : {64, 96, 128, 256}) {
       std::vector<float> x = random_row(random, features);
       x[3] = 0.0f;
-      const auto row = encoded<E>(x);
+      const Row<E> row(x);
       std::vector<T> plain(x.size());
-      RowStorage<E>::decode({row.data()}, features, plain.data());
+      RowStorage<E>::decode(row.stored(), features, plain.data());
       CHECK(same_bits(read_by_packets<T, E>(row, features), plain));
     }
   }
@@ -91,10 +100,10 @@ template <class T, class E>
 void check_rows(Random& random) {
   for (Index features = 1; features <= 70; ++features) {
     if (features % RowStorage<E>::multiple != 0) continue;
-    const auto row = encoded<E>(random_row(random, features));
+    const Row<E> row(random_row(random, features));
     std::vector<T> by_packets(static_cast<std::size_t>(features)), plain(by_packets);
-    dca::detail::decode_row<E>({row.data()}, features, by_packets.data());
-    RowStorage<E>::decode({row.data()}, features, plain.data());
+    dca::detail::decode_row<E>(row.stored(), features, by_packets.data());
+    RowStorage<E>::decode(row.stored(), features, plain.data());
     CHECK(same_bits(by_packets, plain));
   }
 }
@@ -186,8 +195,10 @@ TEST_CASE("an Int4 feature is off by at most its group's largest magnitude / 14"
 }
 
 TEST_CASE("rows of small integers take a byte or half a byte a feature, and their scales") {
-  CHECK(RowStorage<Int8>::units(100) == 104);
-  CHECK(RowStorage<Int4>::units(96) == 48 + 12);
+  CHECK(RowStorage<Int8>::units(100) == 100);
+  CHECK(RowStorage<Int8>::sides(100) == 1);
+  CHECK(RowStorage<Int4>::units(96) == 48);
+  CHECK(RowStorage<Int4>::sides(96) == 3);
   CHECK(RowStorage<Int8>::multiple == 1);
   CHECK(RowStorage<Int4>::multiple == 32);
 }
@@ -227,11 +238,10 @@ TEST_CASE("rows of double are stored as rows of float are") {
   Random random;
   const std::vector<float> x = random_row(random, 64);
   const std::vector<double> wide(x.begin(), x.end());
-  std::vector<std::byte> row(static_cast<std::size_t>(RowStorage<Int8>::units(64)));
-  RowStorage<Int8>::encode(wide.data(), 64, {row.data()});
-  CHECK(row == encoded<Int8>(x));
+  const Row<Int8> row(wide);
+  CHECK(row == Row<Int8>(x));
   std::vector<double> y(64);
-  RowStorage<Int8>::decode({row.data()}, 64, y.data());
+  RowStorage<Int8>::decode(row.stored(), 64, y.data());
   const std::vector<float> narrow = round_trip<Int8>(x);
   CHECK(y == std::vector<double>(narrow.begin(), narrow.end()));
 }

@@ -92,7 +92,9 @@ void check_cache(Bytes& bytes, Case c, const Attention& attention, const referen
       attention(Eigen::DefaultDevice{}, x.query, view, x.out, x.options);
     };
     const auto stored = [&](const Sequence& s, Index k) { return read_back<K, V>(c, view, s, k, position); };
-    check_source<T>(bytes, c, sequences, ragged, call, stored, placed(positions));
+    constexpr bool as_integers = std::is_same_v<K, dca::Int8> || std::is_same_v<K, dca::Int4>;
+    check_source<T>(bytes, c, sequences, ragged, call, stored, placed(positions),
+                    as_integers ? static_cast<double>(c.sizes.head_dim) : 0.0);
   };
   if (bytes.one_in(2)) {
     const bool grows = bytes.one_in(2);

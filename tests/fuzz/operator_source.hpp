@@ -48,10 +48,11 @@ inline Array joined_queries(const std::vector<Sequence>& sequences, const Sizes&
 using StoredNumbers = std::function<Numbers(const Sequence& sequence, Index k)>;
 
 /// Calls an operator of T on a source of all sequences, and checks the result; `positions` are the definition's for the
-/// numbers that the source holds.
+/// numbers that the source holds. integer_features: as of Magnitudes.
 template <class T>
 void check_source(Bytes& bytes, const Case& c, const std::vector<Sequence>& sequences, bool ragged,
-                  const Call<T, T, T>& call, const StoredNumbers& stored, const reference::PositionMatrix& positions) {
+                  const Call<T, T, T>& call, const StoredNumbers& stored, const reference::PositionMatrix& positions,
+                  double integer_features = 0) {
   const Array queries = joined_queries(sequences, c.sizes, ragged);
   Sizes whole = c.sizes;
   whole.batch = queries.shape[0];
@@ -98,7 +99,9 @@ void check_source(Bytes& bytes, const Case& c, const std::vector<Sequence>& sequ
     const auto rows = [&](const std::vector<double>& all, Index width) {
       return std::vector<double>(all.begin() + starts[k] * heads * width, all.begin() + starts[k + 1] * heads * width);
     };
-    check_result<T, T>(rows(out, features), rows(lse, 1), expected, magnitudes_of(c, numbers, 1e4), c.value_gain);
+    dca_test::Magnitudes magnitudes = magnitudes_of(c, numbers, 1e4);
+    magnitudes.integer_features = integer_features;
+    check_result<T, T>(rows(out, features), rows(lse, 1), expected, magnitudes, c.value_gain);
   }
 }
 

@@ -25,7 +25,7 @@ reference::PositionMatrix part_of(dca::ChunkConfig chunks, Index least, Index mo
 /// An operator on tensors of T, with threads or without.
 template <class T, bool has_threads, class Attention>
 void check_tensors(Bytes& bytes, const Case& c, const Attention& attention, const reference::PositionMatrix& positions,
-                    double largest_position) {
+                   double largest_position) {
   const auto on = [&](const auto& device) {
     return [&](const Arguments<T, T, T>& x) { attention(device, x.query, x.key, x.value, x.out, x.options); };
   };
@@ -47,10 +47,10 @@ void check_part(Bytes& bytes, const Case& c) {
       return check_tensors<T, false>(bytes, c, dca::IntraChunkAttention<T>(config), part_of(c.chunks, 0, 0), furthest);
     case 1:
       return check_tensors<T, false>(bytes, c, dca::SuccessiveChunkAttention<T>(config), part_of(c.chunks, 1, 1),
-                                      furthest);
+                                     furthest);
     default:
       return check_tensors<T, false>(bytes, c, dca::InterChunkAttention<T>(config), part_of(c.chunks, 2, 1 << 30),
-                                      furthest);
+                                     furthest);
   }
 }
 
@@ -100,7 +100,7 @@ void fuzz_own(Bytes& bytes) {
   const Case c = case_of(bytes);
   const OwnLayout layout = own_layout(bytes);
   check_tensors<float, false>(bytes, c, OwnAttention<float>(config_of(c, layout)), own_positions(layout),
-                               1e4 + std::abs(static_cast<double>(layout.shift)));
+                              1e4 + std::abs(static_cast<double>(layout.shift)));
 }
 
 }  // namespace dca_fuzz

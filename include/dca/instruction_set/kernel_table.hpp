@@ -71,9 +71,19 @@ using DecodeRow = void (*)(ByteRow row, Index features, T* place);
 using EncodeRow = void (*)(const void* x, Index features, const BytePlace& place);
 /// As score_rows and add_values of the machine.
 template <class T>
-using ScoreRows = void (*)(const RowStream&, Index features, const T* queries, T* scores, Index score_stride);
+using ScoreRows = void (*)(const RowStream&, Index features, const std::byte* queries, T* scores, Index score_stride);
 template <class T>
 using AddValues = void (*)(const RowStream&, Index features, const T* weights, Index weight_stride, T* sums);
+/// How rows of a storage are multiplied with queries of T. Where there is `pack`, queries may be packed before, in rows
+/// that are `packed_bytes` long, if features are a multiple of `step` and it takes them all.
+template <class T>
+struct ScoreFunctions {
+  ByRows<ScoreRows<T>> of_numbers;
+  ByRows<ScoreRows<T>> of_packed;
+  Index step;
+  Index (*packed_bytes)(Index features);
+  bool (*pack)(const T* query, Index features, std::byte* packed);
+};
 /// Writes the sums of a row, times a weight, as the output's type.
 template <class T>
 using WriteRow = void (*)(const T* sums, T weight, Index features, std::byte* row);
@@ -123,7 +133,7 @@ template <class T>
 struct ScalarKernels {
   Index packet_features;
   DecodeRow<T> decode[storage_count];
-  const ByRows<ScoreRows<T>>* score[storage_count];
+  const ScoreFunctions<T>* score[storage_count];
   const ByRows<AddValues<T>>* add[storage_count];
   WriteRow<T> write[number_count];
   void (*attend)(const DeviceRef&, const AttentionParams&, const SourceRef<T>&, const AttentionCall<T>&, Workspace*);

@@ -20,7 +20,7 @@ Index packet_features() {
 }
 
 template <class T, class E>
-const ByRows<ScoreRows<T>>* score_functions() {
+const ScoreFunctions<T>* score_functions() {
   if constexpr (storage_index<E> >= 0) return kernels_of<T>().score[storage_index<E>];
   return nullptr;  // compiled apart from E, kernels let it decode
 }
@@ -63,7 +63,7 @@ Index packet_features() {
 }
 
 template <class T, class E>
-const ByRows<ScoreRows<T>>* score_functions() {
+const ScoreFunctions<T>* score_functions() {
   return score_table_of<T, E>();
 }
 

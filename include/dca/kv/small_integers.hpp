@@ -13,24 +13,18 @@
 namespace dca {
 
 /// Rows of 8-bit integers, symmetric, with one scale per row: x = scale * q, q in [-127, 127]. A row is its features,
-/// a byte each, then the scale as a float. An element is off by at most half a scale, the largest magnitude / 254.
+/// a byte each, and its side the scale. An element is off by at most half a scale, the largest magnitude / 254.
 struct Int8 {};
 
 /// Rows of 4-bit integers, symmetric, with one scale per group of 32 features: x = scale * q, q in [-7, 7]. A row is,
-/// per group, 16 bytes (feature d in the low half of byte d, feature 16 + d in its high half, each as q + 8), then a
-/// float scale per group. The features must be a multiple of 32. An element is off by at most its group's largest
-/// magnitude / 14.
+/// per group, 16 bytes (feature d in the low half of byte d, feature 16 + d in its high half, each as q + 8), and its
+/// side the scales. The features must be a multiple of 32. An element is off by at most its group's largest magnitude /
+/// 14.
 struct Int4 {
   static constexpr Index group = 32;
 };
 
 namespace detail {
-
-inline float float_at(const std::byte* place) {
-  float value;
-  std::memcpy(&value, place, sizeof(value));
-  return value;
-}
 
 /// The scale at which values up to `largest` become integers up to `most`, and the factor for the way there. NaN and
 /// infinities go into the scale, and so into every feature that it covers.
@@ -64,14 +58,17 @@ template <>
 struct RowStorage<Int8> {
   using Unit = std::byte;
   static constexpr Index multiple = 1;
-  static constexpr Index units(Index features) { return features + static_cast<Index>(sizeof(float)); }
+  using Side = float;
+  static constexpr Index side_tokens = 1;
+  static constexpr Index units(Index features) { return features; }
+  static constexpr Index sides(Index) { return 1; }
 
   template <class X>
   static void encode(const X* x, Index features, RowPlace<Int8> row) {
     constexpr float most = 127;
     const detail::QuantScale quantise(detail::largest_magnitude(x, features), most);
     for (Index d = 0; d < features; ++d) row.data[d] = static_cast<std::byte>(quantise(static_cast<float>(x[d]), most));
-    std::memcpy(row.data + features, &quantise.scale, sizeof(float));
+    *row.side = quantise.scale;
   }
   template <class X>
   static void decode(StoredRow<Int8> row, Index features, X* x) {
@@ -80,7 +77,7 @@ struct RowStorage<Int8> {
       x[d] = static_cast<X>(factor * static_cast<float>(static_cast<std::int8_t>(row.data[d])));
     }
   }
-  static float scale(StoredRow<Int8> row, Index features) { return detail::float_at(row.data + features); }
+  static float scale(StoredRow<Int8> row, Index) { return *row.side; }
 #if DCA_WIDENS
   template <class T>
   requires std::is_same_v<T, float>
@@ -93,12 +90,13 @@ struct RowStorage<Int8> {
 template <>
 struct RowStorage<Int4> {
   using Unit = std::byte;
+  using Side = float;
+  static constexpr Index side_tokens = 1;
   static constexpr Index multiple = Int4::group;
   static constexpr Index group_bytes = Int4::group / 2;
 
-  static constexpr Index units(Index features) {
-    return features / Int4::group * (group_bytes + static_cast<Index>(sizeof(float)));
-  }
+  static constexpr Index units(Index features) { return features / Int4::group * group_bytes; }
+  static constexpr Index sides(Index features) { return features / Int4::group; }
 
   template <class X>
   static void encode(const X* x, Index features, RowPlace<Int4> row) {
@@ -111,13 +109,13 @@ struct RowStorage<Int4> {
         const int high = quantise(static_cast<float>(from[d + group_bytes]), most) + 8;
         row.data[group * group_bytes + d] = static_cast<std::byte>(low | high << 4);
       }
-      std::memcpy(row.data + scale_at(features, group), &quantise.scale, sizeof(float));
+      row.side[group] = quantise.scale;
     }
   }
   template <class X>
   static void decode(StoredRow<Int4> row, Index features, X* x) {
     for (Index group = 0; group < features / Int4::group; ++group) {
-      const float factor = scale(row, features, group);
+      const float factor = row.side[group];
       X* const to = x + group * Int4::group;
       std::byte pairs[group_bytes];  // of its own: bytes of a row could be what is written, for all a compiler knows
       std::memcpy(pairs, row.data + group * group_bytes, sizeof(pairs));
@@ -131,21 +129,13 @@ struct RowStorage<Int4> {
 #if DCA_WIDENS
   template <class T>
   requires(std::is_same_v<T, float>&& group_bytes % detail::packet_size<float> == 0)  // within the half of a group
-      static EIGEN_ALWAYS_INLINE Packet<T> load(StoredRow<Int4> row, Index features, Index d) {
+      static EIGEN_ALWAYS_INLINE Packet<T> load(StoredRow<Int4> row, Index, Index d) {
     const Index group = d / Int4::group, within = d & (Int4::group - 1);  // `&` says that d is not negative
     const Packet<T> x =
         detail::Widen::nibbles(row.data + group * group_bytes + within % group_bytes, within < group_bytes ? 0 : 4);
-    return detail::ei::pmul(x, detail::broadcast(scale(row, features, group)));
+    return detail::ei::pmul(x, detail::broadcast(row.side[group]));
   }
 #endif
-
- private:
-  static constexpr Index scale_at(Index features, Index group) {
-    return features / 2 + group * static_cast<Index>(sizeof(float));
-  }
-  static float scale(StoredRow<Int4> row, Index features, Index group) {
-    return detail::float_at(row.data + scale_at(features, group));
-  }
 };
 
 }  // namespace dca

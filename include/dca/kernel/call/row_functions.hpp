@@ -12,7 +12,7 @@ template <class T>
 Index packet_features();
 /// Null where rows of E are not multiplied from where they lie.
 template <class T, class E>
-const ByRows<ScoreRows<T>>* score_functions();
+const ScoreFunctions<T>* score_functions();
 template <class T, class E>
 const ByRows<AddValues<T>>* add_functions();
 template <class T, class E>

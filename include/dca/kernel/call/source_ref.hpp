@@ -10,14 +10,14 @@ namespace dca::detail {
 template <class T>
 struct RowKernels {
   RowAccess<T> access;
-  const ByRows<ScoreRows<T>>* score;  // null where rows must be decoded before they are multiplied with queries
-  const ByRows<AddValues<T>>* add;    // likewise with weights
+  const ScoreFunctions<T>* score;   // null where rows must be decoded before they are multiplied with queries
+  const ByRows<AddValues<T>>* add;  // likewise with weights
 };
 
 /// Of keys. Where they are not placed they are decoded first, and nothing is compiled that multiplies them.
 template <class T, class E, bool placed>
 RowKernels<T> key_kernels(Index features) {
-  const ByRows<ScoreRows<T>>* score = nullptr;
+  const ScoreFunctions<T>* score = nullptr;
   if constexpr (placed) score = score_functions<T, E>();
   return {row_access<T, E>(features), score, nullptr};
 }
@@ -81,8 +81,8 @@ class SourceRef {
   }
 
   RowAccess<T> key, value;
-  const ByRows<ScoreRows<T>>* score = nullptr;  // null where keys must be decoded before they are multiplied
-  const ByRows<AddValues<T>>* add = nullptr;    // likewise for values
+  const ScoreFunctions<T>* score = nullptr;   // null where keys must be decoded before they are multiplied
+  const ByRows<AddValues<T>>* add = nullptr;  // likewise for values
   Index sequences, kv_heads, head_dim, v_head_dim;
   bool keys_are_placed;
   const KeyOffset* key_offset = nullptr;  // to be added to keys, where they are placed

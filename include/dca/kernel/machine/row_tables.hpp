@@ -5,10 +5,24 @@
 
 namespace dca::detail {
 
+template <class P>
+constexpr ByRows<ScoreRows<typename P::Scalar>> score_rows_of{score_rows<P, 1>, score_rows<P, 2>, score_rows<P, 3>,
+                                                              score_rows<P, 4>};
+
 template <class T, class E>
-inline constexpr ByRows<ScoreRows<T>> score_table = [] {
+inline constexpr ScoreFunctions<T> score_table = [] {
   static_assert(LoadsPackets<T, E>);
-  return ByRows<ScoreRows<T>>{score_rows<T, E, 1>, score_rows<T, E, 2>, score_rows<T, E, 3>, score_rows<T, E, 4>};
+  ScoreFunctions<T> table{score_rows_of<NumberProduct<T, E>>, {}, 1, nullptr, nullptr};
+#if DCA_MULTIPLIES_INTEGERS
+  if constexpr (has_integer_product<T, E>) {
+    using Product = IntegerProduct<E>;
+    table.of_packed = score_rows_of<Product>;
+    table.step = Product::step;
+    table.packed_bytes = Product::query_bytes;
+    table.pack = Product::pack;
+  }
+#endif
+  return table;
 }();
 
 template <class T, class E>
@@ -18,7 +32,7 @@ inline constexpr ByRows<AddValues<T>> add_table = [] {
 }();
 
 template <class T, class E>
-constexpr const ByRows<ScoreRows<T>>* score_table_of() {
+constexpr const ScoreFunctions<T>* score_table_of() {
   if constexpr (LoadsPackets<T, E>) return &score_table<T, E>;
   return nullptr;
 }

@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "dca/kernel/call/row_functions.hpp"
+#include "dca/kernel/machine/integer_product.hpp"
 #include "dca/kv/small_integers.hpp"
 
 #include "dca/packet/code_begin.hpp"
@@ -78,11 +79,13 @@ EIGEN_ALWAYS_INLINE void lane_sums(const Packet* x, T* sums) {
   }
 }
 
-/// scores[r * score_stride + key] = <keys[key], queries + r * features> for Rows rows; whole packets of features. Up to
-/// a packet of scores beyond the last key may be written.
-template <class T, class E, int Rows>
-DCA_FLATTEN void score_rows(const RowStream& keys, Index features, const T* queries, T* scores, Index score_stride) {
-  using Storage = RowStorage<E>;
+/// scores[r * score_stride + key] = <keys[key], query r> for Rows rows, which lie as the product P has them; whole
+/// steps of features. Up to a packet of scores beyond the last key may be written.
+template <class P, int Rows>
+DCA_FLATTEN void score_rows(const RowStream& keys, Index features, const std::byte* queries, typename P::Scalar* scores,
+                            Index score_stride) {
+  using T = typename P::Scalar;
+  using E = typename P::Storage;
   constexpr int size = packet_size<T>, at_once = streamed_keys<T>(Rows);
   // Keys in one step share the loads of queries, and their sums do not wait for each other. With few registers it pays
   // only where rows are converted: plain ones come faster one after the other, as hardware expects them.
@@ -93,8 +96,8 @@ DCA_FLATTEN void score_rows(const RowStream& keys, Index features, const T* quer
   constexpr bool prefetches = Rows > 1 || !many_registers;
   const Index ahead = rows_ahead<T, E, Rows>(features);
   // Each by itself: clang would compute every place of the unrolled loop from one of them, and run out of registers.
-  const T* query_row[Rows];
-  unroll<Rows>([&](int r) DCA_INLINE { query_row[r] = unknown(queries + r * features); });
+  const std::byte* query_row[Rows];
+  unroll<Rows>([&](int r) DCA_INLINE { query_row[r] = unknown(queries + r * P::query_bytes(features)); });
   for (Index first = 0; first < keys.count; first += at_once) {
     Packet<T> sum[Rows * at_once];
     const auto score_step = [&](int from) DCA_INLINE {
@@ -108,26 +111,20 @@ DCA_FLATTEN void score_rows(const RowStream& keys, Index features, const T* quer
       });
       std::uintptr_t row_ahead[in_step];
       unroll<in_step>([&](int k) DCA_INLINE { row_ahead[k] = keys.address(first + from + k + ahead); });
-      Packet<T> score[Rows][in_step];
-      unroll<Rows>([&](int r)
-                       DCA_INLINE { unroll<in_step>([&](int k) DCA_INLINE { score[r][k] = broadcast(T{0}); }); });
-      unroll_by_4<size>(features, [&](Index d) DCA_INLINE {
+      typename P::Sum score[Rows][in_step];
+      unroll<Rows>([&](int r) DCA_INLINE { unroll<in_step>([&](int k) DCA_INLINE { score[r][k] = P::zero(); }); });
+      unroll_by_4<P::step>(features, [&](Index d) DCA_INLINE {
         if constexpr (prefetches)
           unroll<in_step>([&](int k) DCA_INLINE { prefetch_line<T, E, Rows>(row_ahead[k], d); });
-        Packet<T> key[in_step];
-        unroll<in_step>([&](int k) DCA_INLINE { key[k] = Storage::template load<T>(row[k], features, d); });
+        typename P::Key key[in_step];
+        unroll<in_step>([&](int k) DCA_INLINE { key[k] = P::key(row[k], features, d); });
         unroll<Rows>([&](int r) DCA_INLINE {
-          const Packet<T> query = load(query_row[r] + d);
-          unroll<in_step>([&](int k) DCA_INLINE { score[r][k] = ei::pmadd(query, key[k], score[r][k]); });
+          const typename P::Query query = P::query(query_row[r], features, d);
+          unroll<in_step>([&](int k) DCA_INLINE { score[r][k] = P::add(query, key[k], row[k], d, score[r][k]); });
         });
       });
       unroll<in_step>([&](int k) DCA_INLINE {
-        [[maybe_unused]] Packet<T> scale;
-        if constexpr (HasScale<E>) scale = broadcast(static_cast<T>(Storage::scale(row[k], features)));
-        unroll<Rows>([&](int r) DCA_INLINE {
-          if constexpr (HasScale<E>) score[r][k] = ei::pmul(score[r][k], scale);
-          sum[r * at_once + from + k] = score[r][k];
-        });
+        unroll<Rows>([&](int r) DCA_INLINE { sum[r * at_once + from + k] = P::finish(score[r][k], row[k], features); });
       });
     };
     // To unroll all steps would be up to four times as much to compile, and no faster.
@@ -135,10 +132,13 @@ DCA_FLATTEN void score_rows(const RowStream& keys, Index features, const T* quer
     for (int from = 0; from < at_once; from += steps * in_step) {
       unroll<steps>([&](int step) DCA_INLINE { score_step(from + step * in_step); });
     }
-    T found[round_up(Rows * at_once, size)];
+    alignas(64) T found[round_up(Rows * at_once, size)];
     lane_sums<T, Rows * at_once>(sum, found);
-    unroll<Rows>([&](int r)
-                     DCA_INLINE { std::copy_n(found + r * at_once, at_once, scores + r * score_stride + first); });
+    unroll<Rows>([&](int r) DCA_INLINE {
+      T* const place = scores + r * score_stride + first;
+      std::copy_n(found + r * at_once, at_once, place);
+      if constexpr (P::scales_queries) multiply_by(P::query_scale(query_row[r]), place, at_once);
+    });
   }
 }
 

@@ -38,6 +38,11 @@ class StreamedAttention {
     const Index key_width = whole_packets<T>(head_dim_), value_width = whole_packets<T>(v_head_dim_);
     ranges_ = arena.take<KeyRange>(rows);
     queries_ = arena.take<T>(rows * key_width);
+    if (may_pack()) {
+      packed_bytes_ = source.score->packed_bytes(head_dim_);
+      packed_ = arena.take<std::byte>(rows * packed_bytes_);
+      is_packed_ = arena.take<bool>(rows);
+    }
     scores_ = arena.take<T>(rows_per_pass * score_stride);
     tile_sums_ = arena.take<T>(rows_per_pass * value_width);
     keys_ = arena.take<T>(keys_are_direct() ? 0 : tile_keys * key_width);
@@ -78,6 +83,7 @@ class StreamedAttention {
                   call_.query_row(tokens_, token, kv_head_ * group_ + (first_row_ + row) % group_), head_dim_, spare_,
                   place);
       std::fill(place + head_dim_, place + width, T{0});
+      if (may_pack()) is_packed_[row] = source_.score->pack(place, head_dim_, packed_ + row * packed_bytes_);
     }
     return all;
   }
@@ -117,6 +123,9 @@ class StreamedAttention {
   static constexpr Index score_stride = tile_keys + 64 / static_cast<Index>(sizeof(T));
 
   bool keys_are_direct() const { return source_.score != nullptr; }
+  bool may_pack() const {
+    return keys_are_direct() && source_.score->pack != nullptr && head_dim_ % source_.score->step == 0;
+  }
   bool values_are_direct() const { return source_.add != nullptr; }
 
   auto keys_in_storage() const {
@@ -216,11 +225,16 @@ class StreamedAttention {
   /// Logits of `keys`, from the start of scores_.
   void score(Index row, Index rows, KeyRange keys) {
     const Index width = whole_packets<T>(head_dim_);
-    const auto& functions = keys_are_direct() ? *source_.score : score_table<T, T>;
-    const ScoreRows<T> score_keys = functions[static_cast<std::size_t>(rows - 1)];
+    const ScoreFunctions<T>& functions = keys_are_direct() ? *source_.score : score_table<T, T>;
+    const bool packed =
+        may_pack() && std::all_of(is_packed_ + row, is_packed_ + row + rows, [](bool is) { return is; });
+    const auto* const queries =
+        packed ? packed_ + row * packed_bytes_ : reinterpret_cast<const std::byte*>(queries_ + row * width);
+    const ScoreRows<T> score_keys =
+        (packed ? functions.of_packed : functions.of_numbers)[static_cast<std::size_t>(rows - 1)];
     for_each_stream(keys, keys_are_direct() ? nullptr : keys_, width, source_.key.side_tokens, keys_in_storage(),
                     [&](const RowStream& stream, Index first) {
-                      score_keys(stream, width, queries_ + row * width, scores_ + (first - keys.first), score_stride);
+                      score_keys(stream, width, queries, scores_ + (first - keys.first), score_stride);
                     });
     if (keys_are_direct() && source_.key_offset != nullptr) add_offset(row, rows, keys);
   }
@@ -264,12 +278,15 @@ class StreamedAttention {
   Index head_dim_, v_head_dim_;
   RowRotator<T> rotator_;
   OffsetTurner<T> offset_;
-  KeyRange* ranges_;   // per row, of the current part
-  T* queries_;         // [rows][head_dim in whole packets]
-  T* tile_sums_;       // of the rows at work: [rows_per_pass][v_head_dim in whole packets]
-  T* scores_;          // of the rows at work: [rows_per_pass][score_stride]
-  T *keys_, *values_;  // of the tile, where they are not read from storage: [tile_keys][features in whole packets]
-  T* spare_;           // a row on its way
+  KeyRange* ranges_;             // per row, of the current part
+  T* queries_;                   // [rows][head_dim in whole packets]
+  std::byte* packed_ = nullptr;  // the same as products read them, where there is a way
+  bool* is_packed_ = nullptr;
+  Index packed_bytes_ = 0;  // of a row
+  T* tile_sums_;            // of the rows at work: [rows_per_pass][v_head_dim in whole packets]
+  T* scores_;               // of the rows at work: [rows_per_pass][score_stride]
+  T *keys_, *values_;       // of the tile, where they are not read from storage: [tile_keys][features in whole packets]
+  T* spare_;                // a row on its way
   KeyRange tile_{0, 0};
   Index part_ = 0;  // that visits it
   Index sequence_ = 0, kv_head_ = 0, first_row_ = 0, rows_ = 0;
