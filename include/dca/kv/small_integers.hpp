@@ -131,9 +131,8 @@ struct RowStorage<Int4> {
   requires(std::is_same_v<T, float>&& group_bytes % detail::packet_size<float> == 0)  // within the half of a group
       static EIGEN_ALWAYS_INLINE Packet<T> load(StoredRow<Int4> row, Index, Index d) {
     const Index group = d / Int4::group, within = d & (Int4::group - 1);  // `&` says that d is not negative
-    const Packet<T> x =
-        detail::Widen::nibbles(row.data + group * group_bytes + within % group_bytes, within < group_bytes ? 0 : 4);
-    return detail::ei::pmul(x, detail::broadcast(row.side[group]));
+    return detail::Widen::nibbles(row.data + group * group_bytes + within % group_bytes, within < group_bytes ? 0 : 4,
+                                  row.side[group]);
   }
 #endif
 };

@@ -18,6 +18,12 @@ namespace dca::detail {
 #endif
 
 #if DCA_MULTIPLIES_INTEGERS
+/// The lower and the upper halves of some bytes.
+template <class P>
+struct Nibbles {
+  P low, high;
+};
+
 /// `count` 16-bit integers, and as many sums as a packet has floats, of the products of two each.
 struct Words {
   static constexpr int count = 2 * packet_size<float>;
@@ -32,11 +38,14 @@ struct Words {
   static EIGEN_ALWAYS_INLINE Packet16 int8(const void* place) {
     return _mm512_cvtepi8_epi16(_mm256_loadu_si256(static_cast<const __m256i*>(place)));
   }
-  /// The lower halves of 16 bytes and then the upper ones, without signs; there is no second part.
-  static EIGEN_ALWAYS_INLINE Packet16 nibbles(const void* place, int) {
-    const __m256i pairs = _mm256_cvtepu8_epi16(_mm_loadu_si128(static_cast<const __m128i*>(place)));
-    const __m256i low = _mm256_and_si256(pairs, _mm256_set1_epi16(15)), high = _mm256_srli_epi16(pairs, 4);
-    return _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
+  /// The halves of `count` bytes, without signs.
+  static EIGEN_ALWAYS_INLINE Nibbles<Packet16> nibbles(const void* place) {
+    const __m512i pairs = _mm512_cvtepu8_epi16(_mm256_loadu_si256(static_cast<const __m256i*>(place)));
+    return {_mm512_and_si512(pairs, _mm512_set1_epi16(15)), _mm512_srli_epi16(pairs, 4)};
+  }
+  /// What sums of the halves of bytes are multiplied by, where 16 of these share a number.
+  static EIGEN_ALWAYS_INLINE Packet<float> each_for_16(const float* numbers) {
+    return _mm512_mask_broadcastss_ps(_mm512_set1_ps(numbers[0]), 0xff00, _mm_load_ss(numbers + 1));
   }
   static EIGEN_ALWAYS_INLINE Sums add_products(const Packet16& x, const Packet16& y, const Sums& sums) {
 #if defined(__AVX512VNNI__)
@@ -67,11 +76,11 @@ struct Words {
   static EIGEN_ALWAYS_INLINE Packet16 int8(const void* place) {
     return _mm256_cvtepi8_epi16(_mm_loadu_si128(static_cast<const __m128i*>(place)));
   }
-  /// The lower halves of 16 bytes, or, as part 1, the upper ones, without signs.
-  static EIGEN_ALWAYS_INLINE Packet16 nibbles(const void* place, int part) {
+  static EIGEN_ALWAYS_INLINE Nibbles<Packet16> nibbles(const void* place) {
     const __m256i pairs = _mm256_cvtepu8_epi16(_mm_loadu_si128(static_cast<const __m128i*>(place)));
-    return part == 0 ? _mm256_and_si256(pairs, _mm256_set1_epi16(15)) : _mm256_srli_epi16(pairs, 4);
+    return {_mm256_and_si256(pairs, _mm256_set1_epi16(15)), _mm256_srli_epi16(pairs, 4)};
   }
+  static EIGEN_ALWAYS_INLINE Packet<float> each_for_16(const float* numbers) { return _mm256_set1_ps(*numbers); }
   static EIGEN_ALWAYS_INLINE Sums add_products(const Packet16& x, const Packet16& y, const Sums& sums) {
 #if defined(__AVXVNNI__)
     return _mm256_dpwssd_avx_epi32(sums, x, y);

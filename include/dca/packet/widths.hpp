@@ -38,10 +38,12 @@ struct Widen {
   static EIGEN_ALWAYS_INLINE Packet<float> int8(const void* place) {
     return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(static_cast<const __m128i*>(place))));
   }
-  static EIGEN_ALWAYS_INLINE Packet<float> nibbles(const void* place, int shift) {
+  /// Four bits of each byte, from bit `shift` on, less 8, times a scale: looked up, which takes no more bits than four.
+  static EIGEN_ALWAYS_INLINE Packet<float> nibbles(const void* place, int shift, float scale) {
     const __m512i pairs = _mm512_cvtepu8_epi32(_mm_loadu_si128(static_cast<const __m128i*>(place)));
-    const __m512i four = _mm512_and_si512(_mm512_srl_epi32(pairs, _mm_cvtsi32_si128(shift)), _mm512_set1_epi32(15));
-    return _mm512_cvtepi32_ps(_mm512_sub_epi32(four, _mm512_set1_epi32(8)));
+    const __m512 numbers = _mm512_setr_ps(-8, -7, -6, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 6, 7);
+    return _mm512_permutexvar_ps(_mm512_srl_epi32(pairs, _mm_cvtsi32_si128(shift)),
+                                 _mm512_mul_ps(numbers, _mm512_set1_ps(scale)));
   }
 #else
 #if DCA_WIDENS_HALF
@@ -59,10 +61,11 @@ struct Widen {
   static EIGEN_ALWAYS_INLINE Packet<float> int8(const void* place) {
     return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(static_cast<const __m128i*>(place))));
   }
-  static EIGEN_ALWAYS_INLINE Packet<float> nibbles(const void* place, int shift) {
+  /// Four bits of each byte, from bit `shift` on, less 8, times a scale.
+  static EIGEN_ALWAYS_INLINE Packet<float> nibbles(const void* place, int shift, float scale) {
     const __m256i pairs = _mm256_cvtepu8_epi32(_mm_loadl_epi64(static_cast<const __m128i*>(place)));
     const __m256i four = _mm256_and_si256(_mm256_srl_epi32(pairs, _mm_cvtsi32_si128(shift)), _mm256_set1_epi32(15));
-    return _mm256_cvtepi32_ps(_mm256_sub_epi32(four, _mm256_set1_epi32(8)));
+    return _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_sub_epi32(four, _mm256_set1_epi32(8))), _mm256_set1_ps(scale));
   }
 #endif
 };

@@ -54,6 +54,7 @@ class IntegerQuery {
 
   static float scale(const std::byte* row) { return *reinterpret_cast<const float*>(row); }
   static const std::int16_t* words(const std::byte* row) { return reinterpret_cast<const std::int16_t*>(row + header); }
+  static std::int16_t* words(std::byte* row) { return reinterpret_cast<std::int16_t*>(row + header); }
 
   /// Writes a query. False where integers will not do: it is not finite, or sums could overflow.
   static bool pack(const float* query, Index features, std::byte* row) {
@@ -68,8 +69,7 @@ class IntegerQuery {
       largest = ei::pmax(largest, ei::pabs(ei::ploadu<Packet<float>>(query + d)));
     const QuantScale quantise(ei::predux_max(largest), most);
     *reinterpret_cast<float*>(row) = quantise.scale;
-    auto* const to = reinterpret_cast<std::int16_t*>(row + header);
-    for (Index d = 0; d < features; d += Words::count) Words::round(query + d, quantise.inverse, to + d);
+    for (Index d = 0; d < features; d += Words::count) Words::round(query + d, quantise.inverse, words(row) + d);
     return true;
   }
 
@@ -111,41 +111,54 @@ struct IntegerProduct<Int8> {
 };
 
 /// Stored q + 8 are multiplied as they are; what is too much is taken off at the beginning: sums of 8 times the query.
+/// For every step of features, whose lower halves of bytes are loaded together, and the upper ones, a query has the
+/// words that meet them.
 template <>
 struct IntegerProduct<Int4> {
   using Scalar = float;
   using Storage = Int4;
   struct Query {
-    Words::Packet16 words;
+    Words::Packet16 low, high;
     Words::Sums less;
   };
-  using Key = Words::Packet16;
+  using Key = Nibbles<Words::Packet16>;
   using Sum = Packet<float>;
-  static constexpr int step = Words::count;
+  static constexpr int step = 2 * Words::count;
   static constexpr bool scales_queries = true;
 
   static Index query_bytes(Index features) {
-    return IntegerQuery::bytes(features) + features / 2 * static_cast<Index>(sizeof(std::int32_t));
+    return IntegerQuery::bytes(features) + features / 4 * static_cast<Index>(sizeof(std::int32_t));
   }
   static bool pack(const float* query, Index features, std::byte* row) {
     if (!IntegerQuery::pack(query, features, row)) return false;
-    const std::int16_t* const words = IntegerQuery::words(row);
+    auto* const words = IntegerQuery::words(row);
     auto* const less = reinterpret_cast<std::int32_t*>(row + IntegerQuery::bytes(features));
-    for (Index k = 0; k < features / 2; ++k) less[k] = -8 * (words[2 * k] + words[2 * k + 1]);
+    constexpr Index half = Int4::group / 2;
+    for (Index d = 0; d < features; d += step) {
+      std::int16_t apart[step];
+      for (Index k = 0; k < step; ++k) {
+        apart[k % Int4::group / half * Words::count + k / Int4::group * half + k % half] = words[d + k];
+      }
+      std::copy_n(apart, step, words + d);
+      for (Index k = 0; k < Words::count / 2; ++k) {
+        const std::int16_t *const low = apart + 2 * k, *const high = low + Words::count;
+        less[d / 4 + k] = -8 * (low[0] + low[1] + high[0] + high[1]);
+      }
+    }
     return true;
   }
   static float query_scale(const std::byte* row) { return IntegerQuery::scale(row); }
   static EIGEN_ALWAYS_INLINE Query query(const std::byte* row, Index features, Index d) {
+    const std::int16_t* const words = IntegerQuery::words(row) + d;
     const auto* const less = reinterpret_cast<const std::int32_t*>(row + IntegerQuery::bytes(features));
-    return {Words::load(IntegerQuery::words(row) + d), Words::load_sums(less + d / 2)};
+    return {Words::load(words), Words::load(words + Words::count), Words::load_sums(less + d / 4)};
   }
-  static EIGEN_ALWAYS_INLINE Key key(StoredRow<Int4> row, Index, Index d) {
-    return Words::nibbles(row.data + d / Int4::group * (Int4::group / 2), d % Int4::group == 0 ? 0 : 1);
-  }
+  static EIGEN_ALWAYS_INLINE Key key(StoredRow<Int4> row, Index, Index d) { return Words::nibbles(row.data + d / 2); }
   static EIGEN_ALWAYS_INLINE Sum zero() { return broadcast(0.0f); }
   static EIGEN_ALWAYS_INLINE Sum add(const Query& query, const Key& key, StoredRow<Int4> row, Index d, const Sum& sum) {
-    return ei::pmadd(Words::floats(Words::add_products(query.words, key, query.less)),
-                     broadcast(row.side[d / Int4::group]), sum);
+    const Words::Sums sums =
+        Words::add_products(query.high, key.high, Words::add_products(query.low, key.low, query.less));
+    return ei::pmadd(Words::floats(sums), Words::each_for_16(row.side + d / Int4::group), sum);
   }
   static EIGEN_ALWAYS_INLINE Packet<float> finish(const Sum& sum, StoredRow<Int4>, Index) { return sum; }
 };

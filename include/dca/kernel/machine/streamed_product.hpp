@@ -25,7 +25,8 @@ inline constexpr Index bytes_ahead = [] {
   constexpr Index unit = sizeof(StorageUnit<E>), far = 10240;
   if (std::is_same_v<T, E>) return Rows > 1 ? far : Index{many_registers ? 2560 : 0};
   if (unit == 2) return Rows > 1 ? far : Index{many_registers ? 0 : 1024};
-  return many_registers || std::is_same_v<E, Int4> ? Index{0} : far;
+  if (many_registers) return Rows > 1 ? far : Index{0};
+  return std::is_same_v<E, Int4> ? Index{0} : far;
 }();
 
 template <class T, class E, int Rows>
@@ -142,18 +143,32 @@ DCA_FLATTEN void score_rows(const RowStream& keys, Index features, const std::by
   }
 }
 
-/// The weights of a key for Rows rows, weights[r * weight_stride], times the scale of its row of values if it has one.
+/// Keys whose weights are multiplied by their scales together.
+inline constexpr Index keys_to_scale = 32;
+
+/// Weights [Rows][weight_stride] of keys [first, last), times the scales of their rows: as [Rows][keys_to_scale] in
+/// `scaled`.
 template <class T, class E, int Rows>
-EIGEN_ALWAYS_INLINE void weigh_row(StoredRow<E> row, Index features, const T* weights, Index weight_stride,
-                                   Packet<T>* weight) {
-  T scale{1};
-  if constexpr (HasScale<E>) scale = static_cast<T>(RowStorage<E>::scale(row, features));
-  unroll<Rows>([&](int r) DCA_INLINE { weight[r] = broadcast(weights[r * weight_stride] * scale); });
+EIGEN_ALWAYS_INLINE void scale_weights(const RowStream& values, Index first, Index last, Index features,
+                                       const T* weights, Index weight_stride, T* scaled) {
+  alignas(64) T scales[keys_to_scale];
+  for (Index key = first; key < last; ++key) {
+    scales[key - first] = static_cast<T>(RowStorage<E>::scale(values.row<E>(key), features));
+  }
+  unroll<Rows>([&](int r) DCA_INLINE {
+    const T* const from = weights + r * weight_stride + first;
+    T* const to = scaled + r * keys_to_scale;
+    Index k = 0;
+    for (; k + packet_size<T> <= last - first; k += packet_size<T>) {
+      store(to + k, ei::pmul(ei::ploadu<Packet<T>>(from + k), load(static_cast<const T*>(scales) + k)));
+    }
+    for (; k < last - first; ++k) to[k] = from[k] * scales[k];
+  });
 }
 
-/// sums[r * features + feature + lane] += sum over keys in [first, last) of weights[r * weight_stride + key] *
-/// values[key][feature + lane], for Rows rows and Vectors packets of features. Keys in ascending order, each row for
-/// itself: the bits do not depend on which rows go together.
+/// sums[r * features + feature + lane] += sum over keys in [first, last) of weights[r * weight_stride + key - first] *
+/// values[key][feature + lane], as they are loaded, for Rows rows and Vectors packets of features. Keys in ascending
+/// order, each row for itself: the bits do not depend on which rows go together.
 template <class T, class E, int Rows, int Vectors>
 EIGEN_ALWAYS_INLINE void add_values_tile(const RowStream& values, Index first, Index last, Index features,
                                          Index feature, const T* weights, Index weight_stride, T* sums, Index ahead) {
@@ -174,7 +189,7 @@ EIGEN_ALWAYS_INLINE void add_values_tile(const RowStream& values, Index first, I
       row_ahead = unknown(row_ahead + static_cast<std::uintptr_t>(feature) * sizeof(E));
     }
     Packet<T> weight[Rows];
-    weigh_row<T, E, Rows>(row, features, weights + key, weight_stride, weight);
+    unroll<Rows>([&](int r) DCA_INLINE { weight[r] = broadcast(weights[r * weight_stride + key - first]); });
     unroll<Vectors>([&](int v) DCA_INLINE {
       prefetch_line<T, E, Rows>(row_ahead, start + v * size, feature - start);
       const Packet<T> value = RowStorage<E>::template load<T>(row, features, start + v * size);
@@ -189,8 +204,8 @@ EIGEN_ALWAYS_INLINE void add_values_tile(const RowStream& values, Index first, I
 /// As add_values_tile, all features of a key in turn, Keys keys at a time: the first Held packets of features with
 /// their sums in registers, the others with theirs in memory, which is to say in the first-level cache.
 template <class T, class E, int Rows, int Keys, int Held>
-void add_value_rows(const RowStream& values, Index features, const T* weights, Index weight_stride, T* __restrict sums,
-                    Index ahead) {
+void add_value_rows(const RowStream& values, Index first, Index last, Index features, const T* weights,
+                    Index weight_stride, T* __restrict sums, Index ahead) {
   constexpr int size = packet_size<T>;
   Packet<T> held[Rows][std::max(1, Held)];
   const auto for_each_held = [](const auto& f) DCA_INLINE {
@@ -204,7 +219,7 @@ void add_value_rows(const RowStream& values, Index features, const T* weights, I
     unroll<N>([&](int k) DCA_INLINE {
       row[k] = values.row<E>(key + k);
       row_ahead[k] = values.address(key + k + ahead);
-      weigh_row<T, E, Rows>(row[k], features, weights + key + k, weight_stride, weight[k]);
+      unroll<Rows>([&](int r) DCA_INLINE { weight[k][r] = broadcast(weights[r * weight_stride + key + k - first]); });
     });
     const auto add_packet = [&](Index d, const auto& sum_of_row) DCA_INLINE {
       Packet<T> value[N];
@@ -235,45 +250,41 @@ void add_value_rows(const RowStream& values, Index features, const T* weights, I
     }
     for (; d < features; d += size) add_to_memory(d);
   };
-  Index key = 0;
-  for (; key + Keys <= values.count; key += Keys) add(std::integral_constant<int, Keys>{}, key);
+  Index key = first;
+  for (; key + Keys <= last; key += Keys) add(std::integral_constant<int, Keys>{}, key);
   if constexpr (Keys > 1) {
-    for (; key < values.count; ++key) add(std::integral_constant<int, 1>{}, key);
+    for (; key < last; ++key) add(std::integral_constant<int, 1>{}, key);
   }
   for_each_held([&](int r, int v) DCA_INLINE { store(sums + r * features + v * size, held[r][v]); });
 }
 
-/// The sums above over all keys and features, which are whole packets. Where registers hold the sums of a good part of
-/// a row, a few keys at a time, so that what a second pass over their features needs is at hand; else one key or two at
-/// a time: hardware sees one stream, and passes over small parts of many rows would look like many.
+/// The sums above over keys [first, last) and all features, which are whole packets. Where registers hold the sums of a
+/// good part of a row, a few keys at a time, so that what a second pass over their features needs is at hand; else one
+/// key or two at a time: hardware sees one stream, and passes over small parts of many rows would look like many.
 template <class T, class E, int Rows>
-void add_values(const RowStream& values, Index features, const T* weights, Index weight_stride, T* sums) {
-  const Index ahead = rows_ahead<T, E, Rows>(features);
+EIGEN_ALWAYS_INLINE void add_weighted(const RowStream& values, Index first, Index last, Index features,
+                                      const T* weights, Index weight_stride, T* sums, Index ahead) {
   if constexpr (many_registers) {
     constexpr int vectors = std::min(8, 16 / (Rows == 3 ? 4 : Rows));
     constexpr int size = packet_size<T>;
-    constexpr Index keys_at_a_time = 32;
-    for (Index key = 0; key < values.count; key += keys_at_a_time) {
-      const Index end = std::min(values.count, key + keys_at_a_time);
-      Index feature = 0;
-      const auto add = [&]<int Vectors>(std::integral_constant<int, Vectors>) {
-        for (; feature + Vectors * size <= features; feature += Vectors * size) {
-          add_values_tile<T, E, Rows, Vectors>(values, key, end, features, feature, weights, weight_stride, sums,
-                                               ahead);
-        }
-      };
-      add(std::integral_constant<int, vectors>{});
-      if constexpr (vectors > 4) add(std::integral_constant<int, 4>{});
-      add(std::integral_constant<int, 2>{});
-      add(std::integral_constant<int, 1>{});
-    }
+    Index feature = 0;
+    const auto add = [&]<int Vectors>(std::integral_constant<int, Vectors>) {
+      for (; feature + Vectors * size <= features; feature += Vectors * size) {
+        add_values_tile<T, E, Rows, Vectors>(values, first, last, features, feature, weights, weight_stride, sums,
+                                             ahead);
+      }
+    };
+    add(std::integral_constant<int, vectors>{});
+    if constexpr (vectors > 4) add(std::integral_constant<int, 4>{});
+    add(std::integral_constant<int, 2>{});
+    add(std::integral_constant<int, 1>{});
   } else {
     constexpr bool converts = !std::is_same_v<T, E>;
     constexpr int together = Rows > 1 && converts ? 2 : 1;  // several rows to convert leave no time for sums in memory
     // Of 16 registers, beside weights and values; a row of 64 float features on AVX2 has eight packets.
     constexpr int most_held = Rows == 1 ? 12 : 8 / Rows, fewer_held = Rows == 1 ? 8 : 0;
     const auto add = [&]<int Held>(std::integral_constant<int, Held>) {
-      add_value_rows<T, E, Rows, together, Held>(values, features, weights, weight_stride, sums, ahead);
+      add_value_rows<T, E, Rows, together, Held>(values, first, last, features, weights, weight_stride, sums, ahead);
     };
     if (features >= most_held * packet_size<T>) {
       add(std::integral_constant<int, most_held>{});
@@ -281,6 +292,24 @@ void add_values(const RowStream& values, Index features, const T* weights, Index
       add(std::integral_constant<int, fewer_held>{});
     } else {
       add(std::integral_constant<int, 0>{});
+    }
+  }
+}
+
+/// sums[r * features + d] += sum over keys of weights[r * weight_stride + key] * values[key][d], for Rows rows.
+template <class T, class E, int Rows>
+void add_values(const RowStream& values, Index features, const T* weights, Index weight_stride, T* sums) {
+  const Index ahead = rows_ahead<T, E, Rows>(features);
+  // Without scales a call may take all keys at once where sums stay in registers for it.
+  const Index at_once = HasScale<E> || many_registers ? keys_to_scale : std::max<Index>(1, values.count);
+  for (Index first = 0; first < values.count; first += at_once) {
+    const Index last = std::min(values.count, first + at_once);
+    if constexpr (HasScale<E>) {
+      alignas(64) T scaled[Rows * keys_to_scale];
+      scale_weights<T, E, Rows>(values, first, last, features, weights, weight_stride, scaled);
+      add_weighted<T, E, Rows>(values, first, last, features, scaled, keys_to_scale, sums, ahead);
+    } else {
+      add_weighted<T, E, Rows>(values, first, last, features, weights + first, weight_stride, sums, ahead);
     }
   }
 }
