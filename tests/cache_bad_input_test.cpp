@@ -241,7 +241,8 @@ TEST_CASE("key offsets that are none, and one that is, once a cache is empty aga
   }
   Empty held;
   const std::vector<float> before = held.state();
-  held.cache.set_key_offset(rows({2, 8}));
+  const std::vector<float> large(16, 98765.4F);  // after which little is left of keys
+  held.cache.set_key_offset(contiguous(large.data(), {2, 8}));
   CHECK_FALSE(same_bits(held.state(), before));
   const std::vector<float> zeros(16);
   held.cache.set_key_offset(contiguous(zeros.data(), {2, 8}));

@@ -278,6 +278,8 @@ TEST_CASE("small storage costs its rounding and no more") {
   for (const Index q_len : {1, 4, 100}) {
     check_storage<dca::Int8, Eigen::half>(q_len);
     check_storage<dca::Int4, Eigen::bfloat16>(q_len);
+    check_storage<float, dca::Int8>(q_len);
+    check_storage<Eigen::half, dca::Int4>(q_len);
   }
 }
 
