@@ -313,7 +313,7 @@ TEST_CASE("a model whose keys have a bias is better off with an offset, and side
   CHECK(others.continuations[0].gaps != sharing.continuations[0].gaps);
 }
 
-TEST_CASE("--key-offset goes into every command's caches and results") {
+TEST_CASE("the option of key offsets goes into every command's caches and results") {
   Files files;
   const std::string contents = biased_model(94).bytes();
   files.model.cut(0);

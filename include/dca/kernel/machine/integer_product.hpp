@@ -8,35 +8,6 @@
 
 namespace dca::detail {
 
-/// Products of queries with rows of E as they are loaded, in numbers of T. This and its like say how queries lie, what
-/// is loaded of a key at a time, and what becomes of both.
-template <class T, class E>
-struct NumberProduct {
-  using Scalar = T;
-  using Storage = E;
-  using Query = Packet<T>;
-  using Key = Packet<T>;
-  using Sum = Packet<T>;
-  static constexpr int step = packet_size<T>;  // features at a time
-  static constexpr bool scales_queries = false;
-
-  static Index query_bytes(Index features) { return features * static_cast<Index>(sizeof(T)); }
-  static EIGEN_ALWAYS_INLINE Query query(const std::byte* row, Index, Index d) {
-    return load(reinterpret_cast<const T*>(row) + d);
-  }
-  static EIGEN_ALWAYS_INLINE Key key(StoredRow<E> row, Index features, Index d) {
-    return RowStorage<E>::template load<T>(row, features, d);
-  }
-  static EIGEN_ALWAYS_INLINE Sum zero() { return broadcast(T{0}); }
-  static EIGEN_ALWAYS_INLINE Sum add(const Query& query, const Key& key, StoredRow<E>, Index, const Sum& sum) {
-    return ei::pmadd(query, key, sum);
-  }
-  static EIGEN_ALWAYS_INLINE Packet<T> finish(const Sum& sum, StoredRow<E> row, Index features) {
-    if constexpr (HasScale<E>) return ei::pmul(sum, broadcast(static_cast<T>(RowStorage<E>::scale(row, features))));
-    return sum;
-  }
-};
-
 /// Whether rows of E are multiplied as integers where queries are numbers of T.
 template <class T, class E>
 inline constexpr bool has_integer_product = DCA_MULTIPLIES_INTEGERS == 1 && std::is_same_v<T, float> &&
@@ -78,7 +49,7 @@ class IntegerQuery {
   static constexpr Index header = 64;  // the scale, and the rest of its cache line
 };
 
-/// Products with rows of E as integers. Features must be a multiple of `step`.
+/// As NumberProduct, with rows of E as integers. Features must be a multiple of `step`.
 template <class E>
 struct IntegerProduct;
 

@@ -1,6 +1,7 @@
 // The functions of this file's instruction set for rows of a storage.
 #pragma once
 
+#include "dca/kernel/machine/integer_product.hpp"
 #include "dca/kernel/machine/streamed_product.hpp"
 
 namespace dca::detail {

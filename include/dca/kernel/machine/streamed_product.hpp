@@ -4,7 +4,6 @@
 #include <cstdint>
 
 #include "dca/kernel/call/row_functions.hpp"
-#include "dca/kernel/machine/integer_product.hpp"
 #include "dca/kv/small_integers.hpp"
 
 #include "dca/packet/code_begin.hpp"
@@ -79,6 +78,35 @@ EIGEN_ALWAYS_INLINE void lane_sums(const Packet* x, T* sums) {
     ei::pstoreu(sums, sum_of_packets<size>(block.packet));
   }
 }
+
+/// Products of queries with rows of E as they are loaded, in numbers of T. This, and IntegerProduct as well, says how
+/// queries lie, what is loaded of a key at a time, and what becomes of both.
+template <class T, class E>
+struct NumberProduct {
+  using Scalar = T;
+  using Storage = E;
+  using Query = Packet<T>;
+  using Key = Packet<T>;
+  using Sum = Packet<T>;
+  static constexpr int step = packet_size<T>;  // features at a time
+  static constexpr bool scales_queries = false;
+
+  static Index query_bytes(Index features) { return features * static_cast<Index>(sizeof(T)); }
+  static EIGEN_ALWAYS_INLINE Query query(const std::byte* row, Index, Index d) {
+    return load(reinterpret_cast<const T*>(row) + d);
+  }
+  static EIGEN_ALWAYS_INLINE Key key(StoredRow<E> row, Index features, Index d) {
+    return RowStorage<E>::template load<T>(row, features, d);
+  }
+  static EIGEN_ALWAYS_INLINE Sum zero() { return broadcast(T{0}); }
+  static EIGEN_ALWAYS_INLINE Sum add(const Query& query, const Key& key, StoredRow<E>, Index, const Sum& sum) {
+    return ei::pmadd(query, key, sum);
+  }
+  static EIGEN_ALWAYS_INLINE Packet<T> finish(const Sum& sum, StoredRow<E> row, Index features) {
+    if constexpr (HasScale<E>) return ei::pmul(sum, broadcast(static_cast<T>(RowStorage<E>::scale(row, features))));
+    return sum;
+  }
+};
 
 /// scores[r * score_stride + key] = <keys[key], query r> for Rows rows, which lie as the product P has them; whole
 /// steps of features. Up to a packet of scores beyond the last key may be written.
