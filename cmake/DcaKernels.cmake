@@ -3,7 +3,7 @@
 # All that is compiled for an instruction set is joined into one object in which only its table of functions is visible:
 # templates and inline functions compiled for two of them have the same names, and a linker would keep any of them.
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
-  set(DCA_INSTRUCTION_SETS "sse2;avx2;avx512" CACHE STRING
+  set(DCA_INSTRUCTION_SETS "sse2;avx2;avx512;avx512vnni" CACHE STRING
       "Instruction sets of dca::kernels, from the lowest one on; or native, that of this machine alone")
 else()
   set(DCA_INSTRUCTION_SETS "baseline" CACHE STRING
@@ -13,6 +13,7 @@ set(DCA_FLAGS_native $<TARGET_PROPERTY:dca_native,INTERFACE_COMPILE_OPTIONS>)
 set(DCA_FLAGS_sse2 -march=x86-64 -mtune=generic)
 set(DCA_FLAGS_avx2 ${DCA_FLAGS_sse2} -mavx2 -mfma -mf16c)
 set(DCA_FLAGS_avx512 ${DCA_FLAGS_avx2} -mavx512f -mavx512dq -mavx512bw -mavx512vl)
+set(DCA_FLAGS_avx512vnni ${DCA_FLAGS_avx512} -mavx512vnni)
 
 # Not lld, which clang's toolchain brings: before its version 19 it cannot merge groups of sections.
 find_program(DCA_LD NAMES ld.bfd ld REQUIRED)
@@ -24,7 +25,7 @@ set(DCA_KERNEL_OBJECTS)
 set(DCA_KERNEL_TABLE "")
 foreach(set IN LISTS DCA_INSTRUCTION_SETS)
   if(NOT set STREQUAL baseline AND NOT DEFINED DCA_FLAGS_${set})
-    message(FATAL_ERROR "dca: DCA_INSTRUCTION_SETS: ${set}; must be of sse2, avx2, avx512, baseline and native")
+    message(FATAL_ERROR "dca: DCA_INSTRUCTION_SETS: ${set}; must be of sse2, avx2, avx512, avx512vnni, baseline and native")
   endif()
   add_library(dca_kernels_${set} OBJECT ${DCA_KERNEL_SOURCES}/float.cpp ${DCA_KERNEL_SOURCES}/double.cpp
                                         ${DCA_KERNEL_SOURCES}/instruction_set.cpp)

@@ -1,5 +1,5 @@
 // One program for every x86-64 processor. It is compiled without -march, without Eigen, and linked with dca::kernels,
-// which takes the kernels for the processor that it runs on: DCA_INSTRUCTION_SET=sse2, avx2 or avx512 in the
+// which takes the kernels for the processor that it runs on: DCA_INSTRUCTION_SET=sse2, avx2, avx512 or avx512vnni in the
 // environment asks for others.
 #include <cmath>
 #include <dca/compiled.hpp>

@@ -28,6 +28,7 @@ bool processor_has(std::string_view name) {
   __builtin_cpu_init();  // which also asks whether the system keeps the registers
   const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c();
   if (name == "avx2") return avx2;
+  if (name == "avx512vnni") return processor_has("avx512") && __builtin_cpu_supports("avx512vnni");
   if (name == "avx512") {
     return avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
            __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");

@@ -20,7 +20,9 @@ inline KernelInfo kernel_info() { return detail::kernels().info; }
     return TileShape{detail::register_tile.rows, detail::register_tile.vectors * size};
   };
   return {
-#if defined(EIGEN_VECTORIZE_AVX512)
+#if defined(EIGEN_VECTORIZE_AVX512) && defined(__AVX512VNNI__)
+    .instruction_set = "AVX-512 + VNNI",
+#elif defined(EIGEN_VECTORIZE_AVX512)
     .instruction_set = "AVX-512",
 #elif defined(EIGEN_VECTORIZE_AVX2) && defined(EIGEN_VECTORIZE_FMA)
     .instruction_set = "AVX2 + FMA",
