@@ -101,6 +101,21 @@ TEMPLATE_TEST_CASE("keys stored less an offset give what the definition gives", 
   }
 }
 
+TEMPLATE_TEST_CASE("offsets turn on where no chunk begins anew", "", float, double) {
+  Random random;
+  const Ropes ropes = make_ropes(16);
+  const dca::CausalAttention<TestType> attention({.rope = ropes.library});
+  for (const Index q_len : {1, 130}) {
+    const Biased<TestType> biased({1, q_len, 2900, 2, 2, 16, 16}, random);
+    INFO("q_len " << q_len);
+    const auto actual = run_on(attention, biased.in, offset_cache<TestType>(attention, biased).view());
+    CHECK(difference(actual,
+                     reference_of(biased.in, reference::causal(), ropes.reference,
+                                  {.q_offset = biased.in.sizes.kv_len - q_len}),
+                     magnitudes_of(biased.in, ropes.reference)) == "");
+  }
+}
+
 TEST_CASE("unrotated keys and positions without runs have offsets as well") {
   Random random;
   const Ropes ropes = make_ropes(16);
