@@ -147,6 +147,25 @@ TEST_CASE("products of rounded queries are exact but for that rounding") {
   }
 }
 
+TEST_CASE("sums of the largest products do not overflow: wider rows are not multiplied as integers") {
+  Packed<Int8> packed;
+  for (const Index features : {2048, 4096, 8192, 16384}) {
+    if (!packed.can(features)) return skip("this instruction set has no integer products");
+    const std::vector<float> ones(static_cast<std::size_t>(features), 1.0F);
+    const std::byte* const place = packed.pack(ones, 1, features);
+    if (!packed.taken) {
+      CHECK(features > 4096);
+      return;
+    }
+    std::vector<std::byte> row(ones.size());
+    float side = 0, scores[17];
+    dca::RowStorage<Int8>::encode(ones.data(), features, {row.data(), &side});
+    const dca::detail::ByteRows run(dca::RowRun<Int8>{row.data(), features, 1, &side, 1, 0});
+    packed.functions->of_packed[0](dca::detail::RowStream(run, run.data), features, place, scores, 17);
+    CHECK(std::abs(scores[0] / static_cast<float>(features) - 1) < 1e-4F);
+  }
+}
+
 TEST_CASE("queries that are not finite, and such that are 0 or hardly more") {
   Random random;
   if (!Packed<Int8>().can(64)) return skip("this instruction set has no integer products");

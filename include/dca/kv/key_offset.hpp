@@ -2,7 +2,6 @@
 #pragma once
 
 #include <memory>
-#include <optional>
 #include <vector>
 
 #include "dca/device/scratch.hpp"
@@ -51,7 +50,6 @@ class KeyOffset {
   Index most_pairs() const { return most_pairs_; }
 
   bool same_rows(const KeyOffset& other) const { return rows_ == other.rows_; }
-  const std::vector<double>& rows() const { return rows_; }
 
  private:
   /// The pairs of a head that are not zero, padded.

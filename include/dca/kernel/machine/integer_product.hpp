@@ -45,7 +45,8 @@ class IntegerQuery {
   }
 
  private:
-  static constexpr Index most_features = 8192;
+  // 512 products of 32767 and 127 in each sum are just below 2^31.
+  static constexpr Index most_features = 512 * packet_size<float>;
   static constexpr Index header = 64;  // the scale, and the rest of its cache line
 };
 

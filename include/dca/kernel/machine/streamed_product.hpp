@@ -174,8 +174,8 @@ DCA_FLATTEN void score_rows(const RowStream& keys, Index features, const std::by
 /// Keys whose weights are multiplied by their scales together.
 inline constexpr Index keys_to_scale = 32;
 
-/// Weights [Rows][weight_stride] of keys [first, last), times the scales of their rows: as [Rows][keys_to_scale] in
-/// `scaled`.
+/// scaled[r * keys_to_scale + key - first] = weights[r * weight_stride + key] times the scale of the key's row, for
+/// keys [first, last).
 template <class T, class E, int Rows>
 EIGEN_ALWAYS_INLINE void scale_weights(const RowStream& values, Index first, Index last, Index features,
                                        const T* weights, Index weight_stride, T* scaled) {
@@ -328,7 +328,7 @@ EIGEN_ALWAYS_INLINE void add_weighted(const RowStream& values, Index first, Inde
 template <class T, class E, int Rows>
 void add_values(const RowStream& values, Index features, const T* weights, Index weight_stride, T* sums) {
   const Index ahead = rows_ahead<T, E, Rows>(features);
-  // Without scales a call may take all keys at once where sums stay in registers for it.
+  // All at once where there is nothing to scale, and sums are not stored in between.
   const Index at_once = HasScale<E> || many_registers ? keys_to_scale : std::max<Index>(1, values.count);
   for (Index first = 0; first < values.count; first += at_once) {
     const Index last = std::min(values.count, first + at_once);
