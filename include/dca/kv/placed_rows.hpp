@@ -51,34 +51,6 @@ struct NewTokens {
   Index count() const { return key.shape[1]; }
 };
 
-/// Of numbers [kv_heads, head_dim] that `decode` makes Scalars (null: they are). Throws std::invalid_argument where the
-/// shape is another, or a number is not finite, std::bad_alloc without memory.
-template <class Scalar>
-std::shared_ptr<const KeyOffset> make_key_offset(const AnyTensor& x, DecodeRow<Scalar> decode, const CacheShape& shape,
-                                                 const RotaryEmbedding* rope) {
-  const Index head_dim = shape.head_dim;
-  if (x.shape.rank() != 2 || x.strides.rank() != 2) {
-    fail("key_offset", "rank " + to_text(x.shape.rank()), "must be 2: [kv_heads, head_dim]");
-  }
-  checked_shape("key_offset", x.data, x.shape, x.strides, x.size, 2, true);
-  check_equal("key_offset", "kv_heads", x.shape[0], "the cache", shape.kv_heads);
-  check_equal("key_offset", "head_dim", x.shape[1], "the cache", head_dim);
-  std::vector<Scalar> rows(static_cast<std::size_t>(shape.kv_heads * head_dim));
-  for (Index head = 0; head < shape.kv_heads; ++head) {
-    const ByteRow row{x.data + head * x.strides[0] * x.size};
-    Scalar* const to = rows.data() + head * head_dim;
-    if (decode == nullptr) {
-      std::copy_n(reinterpret_cast<const Scalar*>(row.data), head_dim, to);
-    } else {
-      decode(row, head_dim, to);
-    }
-  }
-  for (const Scalar number : rows) {
-    if (!std::isfinite(number)) fail("key_offset", to_text(static_cast<double>(number)), "must be finite");
-  }
-  return std::make_shared<const KeyOffset>(std::vector<double>(rows.begin(), rows.end()), shape.kv_heads, rope);
-}
-
 /// Turns the features at x, of a number type, to a position.
 template <class Scalar>
 using PlaceKey = void (*)(RowRotator<Scalar>& rotate, Index position, const void* x, Index features, Scalar* y);
