@@ -21,8 +21,8 @@ Inputs<T> problem(Index batch, Index q_len, Index kv_len) {
   return Inputs<T>({batch, q_len, kv_len, 4, 2, 32, 32}, random);
 }
 
-template <class X, class T>
-sth lse.template <class T, class Attention, class... Source>
+/// The templates' result, with lse.
+template <class T, class Attention, class... Source>
 Outputs<T> expected_of(const Attention& attention, const Inputs<T>& in, dca::CallOptions<T> options,
                        const Source&... source) {
   Outputs<T> outputs(in);

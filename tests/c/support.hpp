@@ -123,12 +123,4 @@ Outputs<T> run_dense(const AttentionHandle& attention, const Inputs<T>& in, cons
   });
 }
 
-/// A tensor converted to another type of numbers.
-template <class X, class T>
-std::vector<X> as(const std::vector<T>& x) {
-  std::vector<X> to;
-  for (const T value : x) to.push_back(static_cast<X>(value));
-  return to;
-}
-
 }  // namespace dca_test::c

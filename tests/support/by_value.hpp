@@ -47,14 +47,6 @@ dca::DualChunkAttention<T> make_template() {
   return Pair<T, dca::DualChunkAttention>::templated();
 }
 
-/// A tensor converted to another type of numbers.
-template <class X, class T>
-std::vector<X> as(const std::vector<T>& x) {
-  std::vector<X> to;
-  for (const T value : x) to.push_back(static_cast<X>(value));
-  return to;
-}
-
 template <class T>
 Outputs<T> run_compiled(const compiled::Attention& attention, const Inputs<T>& in, compiled::CallOptions options = {},
                         const dca::Executor& executor = alone) {

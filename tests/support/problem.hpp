@@ -109,6 +109,14 @@ bool same_bits(const Outputs<T>& a, const Outputs<T>& b) {
   return same_bits(a.out, b.out) && same_bits(a.lse, b.lse);
 }
 
+/// A tensor converted to another type of numbers.
+template <class X, class T>
+std::vector<X> as(const std::vector<T>& x) {
+  std::vector<X> to;
+  for (const T value : x) to.push_back(static_cast<X>(value));
+  return to;
+}
+
 template <class T>
 Array to_array(const std::vector<T>& values, const dca::Extents& shape) {
   Shape sizes;
